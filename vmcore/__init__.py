@@ -1,0 +1,1 @@
+"""vmcore: a PC that you can import."""

@@ -1,0 +1,1 @@
+"""The CPU engine: native core, its Python face, assembling and disassembling."""
