@@ -1,0 +1,258 @@
+"""What machines say: one frozen class per event.
+
+Events of the management model carry their wire name (`@event("SHUTDOWN")`) and have exactly the members of the
+wire, `_` for `-`; an optional member is None when it is left out.  Finer ones of our own have no wire name and
+never leave the process. Bytes of serial ports are no events: they are streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import ClassVar, Final, Literal, TypeVar
+
+from attrs import frozen
+
+from vmcore.model.run_state import GuestPanicAction, ShutdownCause, WatchdogAction
+
+__all__ = [
+    "EVENTS",
+    "Event",
+    "GuestCrashloaded",
+    "GuestFault",
+    "GuestPanicInformationHyperV",
+    "GuestPanicInformationS390",
+    "GuestPanicked",
+    "MemoryFailure",
+    "MemoryFailureAction",
+    "MemoryFailureFlags",
+    "MemoryFailureRecipient",
+    "PostCode",
+    "Powerdown",
+    "Reset",
+    "Resume",
+    "RtcChange",
+    "S390CrashReason",
+    "Shutdown",
+    "Stop",
+    "Suspend",
+    "SuspendDisk",
+    "Wakeup",
+    "Watchdog",
+    "event",
+]
+
+
+@frozen
+class Event:
+    """Base of all events."""
+
+    wire_name: ClassVar[str | None] = None
+    """Name on the management wire, None for an event that is only ours."""
+
+
+EVENTS: Final[dict[str, type[Event]]] = {}
+"""The events of the management model by wire name."""
+
+_E = TypeVar("_E", bound=type[Event])
+
+
+def event(wire_name: str) -> Callable[[_E], _E]:
+    """Register an event class under its wire name; a name may be given only once."""
+
+    def register(cls: _E) -> _E:
+        if wire_name in EVENTS and EVENTS[wire_name].__qualname__ != cls.__qualname__:
+            raise ValueError(f"event {wire_name} is {EVENTS[wire_name].__qualname__} already")
+        cls.wire_name = wire_name
+        EVENTS[wire_name] = cls
+        return cls
+
+    return register
+
+
+# --- life cycle ------------------------------------------------------------------------------------------------------
+
+
+@event("SHUTDOWN")
+@frozen
+class Shutdown(Event):
+    """The machine shut down.  guest: the guest asked for it; reason: what did."""
+
+    guest: bool
+    reason: ShutdownCause
+
+
+@event("RESET")
+@frozen
+class Reset(Event):
+    """The machine was reset.  guest: the guest asked for it; reason: what did."""
+
+    guest: bool
+    reason: ShutdownCause
+
+
+@event("STOP")
+@frozen
+class Stop(Event):
+    """The machine stopped executing."""
+
+
+@event("RESUME")
+@frozen
+class Resume(Event):
+    """The machine executes again."""
+
+
+@event("POWERDOWN")
+@frozen
+class Powerdown(Event):
+    """The power button was pressed: the guest has been asked to switch itself off."""
+
+
+@event("SUSPEND")
+@frozen
+class Suspend(Event):
+    """The guest went to sleep with its memory powered (ACPI S3)."""
+
+
+@event("SUSPEND_DISK")
+@frozen
+class SuspendDisk(Event):
+    """The guest saved itself to disk and switches off (ACPI S4); a Shutdown follows."""
+
+
+@event("WAKEUP")
+@frozen
+class Wakeup(Event):
+    """The guest woke from suspension and executes."""
+
+
+# --- trouble ---------------------------------------------------------------------------------------------------------
+
+
+@event("WATCHDOG")
+@frozen
+class Watchdog(Event):
+    """A watchdog expired.  action: what is done about it."""
+
+    action: WatchdogAction
+
+
+@frozen
+class GuestPanicInformationHyperV:
+    """The five values that a guest writes to the Hyper-V crash registers."""
+
+    arg1: int
+    arg2: int
+    arg3: int
+    arg4: int
+    arg5: int
+    type: Literal["hyper-v"] = "hyper-v"
+
+
+class S390CrashReason(StrEnum):
+    """Why an s390 processor stopped for good."""
+
+    UNKNOWN = "unknown"
+    DISABLED_WAIT = "disabled-wait"
+    EXTINT_LOOP = "extint-loop"
+    PGMINT_LOOP = "pgmint-loop"
+    OPINT_LOOP = "opint-loop"
+
+
+@frozen
+class GuestPanicInformationS390:
+    """Processor and program status word at an s390 crash."""
+
+    core: int
+    psw_mask: int
+    psw_addr: int
+    reason: S390CrashReason
+    type: Literal["s390"] = "s390"
+
+
+GuestPanicInformation = GuestPanicInformationHyperV | GuestPanicInformationS390
+
+
+@event("GUEST_PANICKED")
+@frozen
+class GuestPanicked(Event):
+    """The guest's system reported a panic.  action: what was done; info: what it told about it."""
+
+    action: GuestPanicAction
+    info: GuestPanicInformation | None = None
+
+
+@event("GUEST_CRASHLOADED")
+@frozen
+class GuestCrashloaded(Event):
+    """The guest's system panicked and handed over to its crash kernel.  action: what was done."""
+
+    action: GuestPanicAction
+    info: GuestPanicInformation | None = None
+
+
+class MemoryFailureRecipient(StrEnum):
+    """Whose memory failed."""
+
+    HYPERVISOR = "hypervisor"
+    GUEST = "guest"
+
+
+class MemoryFailureAction(StrEnum):
+    """What was done about failed memory."""
+
+    IGNORE = "ignore"
+    INJECT = "inject"
+    FATAL = "fatal"
+    RESET = "reset"
+
+
+@frozen
+class MemoryFailureFlags:
+    """action_required: the access that failed cannot go on; recursive: it happened while another was being handled."""
+
+    action_required: bool
+    recursive: bool
+
+
+@event("MEMORY_FAILURE")
+@frozen
+class MemoryFailure(Event):
+    """Memory failed (on a real host; here: a machine check injected by a test)."""
+
+    recipient: MemoryFailureRecipient
+    action: MemoryFailureAction
+    flags: MemoryFailureFlags
+
+
+@event("RTC_CHANGE")
+@frozen
+class RtcChange(Event):
+    """The guest set its clock.  offset: seconds from the clock as configured to the one now set; qom_path: which
+    clock.
+    """
+
+    offset: int
+    qom_path: str
+
+
+# --- finer ones, only ours -------------------------------------------------------------------------------------------
+
+
+@frozen
+class GuestFault(Event):
+    """A vCPU shut down after a triple fault.  cpu: its index; pc: instruction pointer; instructions: machine total
+    at that point.
+    """
+
+    cpu: int
+    pc: int
+    instructions: int
+
+
+@frozen
+class PostCode(Event):
+    """The guest wrote to the diagnostic port 0x80.  Emitted only where the board is told to."""
+
+    value: int
