@@ -1,0 +1,1 @@
+"""Disks: back ends that hold sectors."""

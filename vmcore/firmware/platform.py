@@ -1,0 +1,158 @@
+"""The numbers of a PC that firmware tells the operating system: where things are and how much there is.
+
+A board owns these numbers: it builds its devices and this layout from the same constants, and the loaders, ACPI tables
+and BIOS take them from here.  The defaults are those of the `pc` board; they follow the PC/AT (IBM PC AT Technical
+Reference, 1985) and, for power management, the block at 0x600 which QEMU's `pc` gives to the PIIX4 function.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from attrs import field, frozen
+
+from vmcore.model.errors import ConfigError
+
+__all__ = [
+    "MemoryKind",
+    "MemoryRange",
+    "PlatformLayout",
+    "SerialPort",
+]
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+EBDA_START = 0x9FC00
+LEGACY_START = 0xA0000
+FIRMWARE_START = 0xE0000
+HIGH_MEMORY = 0x100000
+FOUR_GIB = 1 << 32
+ROM_ALIAS = 0xFFFF0000
+
+
+class MemoryKind(IntEnum):
+    """Address range types (ACPI 6.5, table 15.4)."""
+
+    RAM = 1
+    RESERVED = 2
+    ACPI = 3
+    NVS = 4
+
+
+@frozen
+class MemoryRange:
+    """One line of the memory map: [start, start + size)."""
+
+    start: int
+    size: int
+    kind: MemoryKind
+
+    @property
+    def end(self) -> int:
+        """First address behind the range."""
+        return self.start + self.size
+
+
+@frozen
+class SerialPort:
+    """A 16550 UART at `base` (eight ports) on ISA interrupt `irq`."""
+
+    base: int
+    irq: int
+
+
+@frozen(kw_only=True)
+class PlatformLayout:
+    """What the machine has.  Sizes in bytes, ports and addresses as the guest sees them."""
+
+    memory: int = 128 * MIB
+    """RAM in all.  It lies from 0 to at most `low_ram_end`; the rest continues at 4 GiB."""
+    low_ram_end: int = 0xC000_0000
+    cpus: int = 1
+    """vCPUs; their local APIC ids are 0 .. cpus-1."""
+
+    local_apic: int = 0xFEE0_0000
+    io_apic: int = 0xFEC0_0000
+    io_apic_id: int = 0
+
+    pm1_event: int = 0x600
+    pm1_control: int = 0x604
+    pm_timer: int = 0x608
+    pm_timer_bits: int = 24
+    gpe0: int = 0x620
+    gpe0_length: int = 4
+    smi_command: int = 0xB2
+    acpi_enable: int = 0xF1
+    acpi_disable: int = 0xF0
+    sci_irq: int = 9
+    s5_sleep_type: int = 0
+    """SLP_TYP value of PM1 control that means S5 (power-off)."""
+    reset_register: int = 0xCF9
+    reset_value: int = 0x06
+
+    serial: tuple[SerialPort, ...] = (SerialPort(0x3F8, 4), SerialPort(0x2F8, 3))
+    keyboard: bool = True
+    """An 8042 with a keyboard (and `mouse` on its auxiliary port)."""
+    mouse: bool = True
+    rtc: bool = True
+    text_screen: bool = False
+    """80x25 text memory at 0xB8000 with a VGA behind it."""
+    bios_disk: int = 0x0D00
+    """First port of the disk device through which the built-in BIOS reads and writes."""
+
+    acpi: bool = True
+    """Whether ACPI tables are given to the guest."""
+    acpi_size: int = field(default=64 * KIB)
+    """RAM at the top of low memory that holds them."""
+
+    def __attrs_post_init__(self) -> None:
+        if not 64 * KIB <= self.memory <= 1 << 46 or self.memory % 4096:
+            raise ConfigError("memory", self.memory, "whole 4 KiB pages, from 64 KiB to 64 TiB")
+        if not 1 <= self.cpus <= 255:
+            raise ConfigError("cpus", self.cpus, "1 to 255")
+        if self.acpi_size % 4096 or self.acpi_size < 8192:
+            raise ConfigError("acpi_size", self.acpi_size, "whole 4 KiB pages, at least two")
+
+    @property
+    def low_ram(self) -> int:
+        """End of the RAM that starts at 0."""
+        return min(self.memory, self.low_ram_end)
+
+    @property
+    def high_ram(self) -> int:
+        """Bytes of RAM from 4 GiB upwards."""
+        return self.memory - self.low_ram
+
+    @property
+    def conventional_end(self) -> int:
+        """End of conventional memory, below the extended BIOS data area."""
+        return min(self.memory, EBDA_START)
+
+    @property
+    def acpi_base(self) -> int:
+        """Where the ACPI tables lie: at the top of low RAM, or in the firmware segment of a machine with little RAM."""
+        if self.low_ram >= 4 * MIB:
+            return self.low_ram - self.acpi_size
+        return FIRMWARE_START
+
+    def memory_map(self) -> tuple[MemoryRange, ...]:
+        """The E820 map, in address order.  The first ACPI page is NVS (it holds the FACS, which both sides write)."""
+        ranges = [MemoryRange(0, self.conventional_end, MemoryKind.RAM)]
+        if self.memory > EBDA_START:
+            ranges.append(MemoryRange(EBDA_START, LEGACY_START - EBDA_START, MemoryKind.RESERVED))
+        ranges.append(MemoryRange(FIRMWARE_START, HIGH_MEMORY - FIRMWARE_START, MemoryKind.RESERVED))
+        if self.low_ram > HIGH_MEMORY:
+            top = self.low_ram
+            tables = self.acpi and self.acpi_base > HIGH_MEMORY
+            if tables:
+                top = self.acpi_base
+            ranges.append(MemoryRange(HIGH_MEMORY, top - HIGH_MEMORY, MemoryKind.RAM))
+            if tables:
+                ranges.append(MemoryRange(top, 4096, MemoryKind.NVS))
+                ranges.append(MemoryRange(top + 4096, self.acpi_size - 4096, MemoryKind.ACPI))
+        ranges.append(MemoryRange(ROM_ALIAS, FOUR_GIB - ROM_ALIAS, MemoryKind.RESERVED))
+        if self.high_ram:
+            ranges.append(MemoryRange(FOUR_GIB, self.high_ram, MemoryKind.RAM))
+        return tuple(ranges)
