@@ -1,7 +1,8 @@
 """The house rules about imports: only downwards, and no trio on floors 0 to 5.
 
-Every import statement counts, also those inside functions and under TYPE_CHECKING: what is imported only for its type is
-known all the same.  The package's own `__init__` is a facade over all floors; nothing but the top floor may go through it.
+Every import statement counts, also those inside functions and under TYPE_CHECKING: what is imported only for its
+type is known all the same.  The package's own `__init__` is a facade over all floors; nothing but the top floor may
+go through it.
 """
 
 from __future__ import annotations
