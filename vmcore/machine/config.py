@@ -1,0 +1,273 @@
+"""`MachineConfig`: everything that decides what a machine is and how it runs, in one frozen value.
+
+Two machines of equal configurations that get equal inputs at equal instruction counts are equal for ever, so
+whatever could make a difference to the guest is a field here: seeds, the start of the real-time clock, how long an
+instruction takes. What the front end does with bytes and events is not.
+
+Every field is checked when the value is made; a ConfigError names the field, what stood there and what was expected.
+Files are opened only when a machine is built from the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from attrs import field, frozen
+
+from vmcore.model.errors import ConfigError
+from vmcore.model.units import GIB, KIB, MIB, format_size, parse_instant, parse_size
+
+__all__ = [
+    "DEVICE_MODELS",
+    "MAX_CPUS",
+    "MAX_SERIALS",
+    "DeviceOption",
+    "FlatImage",
+    "FlatMode",
+    "Image",
+    "MachineConfig",
+]
+
+MAX_CPUS: Final = 64
+MAX_SERIALS: Final = 4
+
+Image: TypeAlias = Path | bytes
+"""A file to load, or its content itself."""
+
+
+class FlatMode(StrEnum):
+    """The processor mode in which a flat binary starts."""
+
+    REAL = "real"
+    PROTECTED = "protected"
+    LONG = "long"
+
+
+def _image(path: str, value: object) -> Image | None:
+    if value is None or isinstance(value, Path):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    raise ConfigError(path, value, "the path of a file, or its content as bytes")
+
+
+def _kernel(value: object) -> Image | None:
+    return _image("kernel", value)
+
+
+def _initrd(value: object) -> Image | None:
+    return _image("initrd", value)
+
+
+def _bootsector(value: object) -> Image | None:
+    return _image("bootsector", value)
+
+
+def _flat_image(value: object) -> Image:
+    image = _image("flat.image", value)
+    if image is None:
+        raise ConfigError("flat.image", None, "the path of a file, or its content as bytes")
+    return image
+
+
+def _integer(path: str, value: object, low: int, high: int, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(path, value, f"{what} from {low} to {high}")
+    return value
+
+
+def _flag(path: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(path, value, "True or False")
+    return value
+
+
+# --- devices named by option -----------------------------------------------------------------------------------------
+
+_PORT: Final = (0, 0xFFFF)
+
+DEVICE_MODELS: Final[Mapping[str, Mapping[str, tuple[int, int, int]]]] = {
+    "isa-debug-exit": {"iobase": (0x501, *_PORT), "iosize": (2, 1, 4)},
+    "isa-debugcon": {"iobase": (0xE9, *_PORT), "readback": (0xE9, 0, 0xFF)},
+}
+"""The device models that can be added: property -> (default, lowest, highest value).  Names and defaults are those that
+users of QEMU know."""
+
+
+@frozen
+class DeviceOption:
+    """A device to add: model and properties, written "isa-debug-exit,iobase=0xf4,iosize=4" where a string is easier.
+
+    id: name under /machine/peripheral in the object tree; without one the device lies in /machine/peripheral-anon.
+    """
+
+    model: str
+    properties: Mapping[str, int] = field(factory=dict)
+    id: str | None = None
+
+    @classmethod
+    def parse(cls, option: object, path: str = "device") -> DeviceOption:
+        """Read and check an option: a string, a (model, properties) pair, or a DeviceOption.
+
+        path names the place in the configuration for the errors.
+        """
+        given: dict[str, object] = {}
+        identity: object = None
+        if isinstance(option, DeviceOption):
+            model, given, identity = option.model, dict(option.properties), option.id
+        elif isinstance(option, str):
+            model, *pairs = option.split(",")
+            for pair in pairs:
+                name, equals, text = pair.partition("=")
+                if not equals or not name:
+                    raise ConfigError(path, pair, "name=value after the model's name")
+                if name in given:
+                    raise ConfigError(f"{path}.{name}", text, "a property given once")
+                given[name] = text
+            identity = given.pop("id", None)
+        elif isinstance(option, tuple) and len(option) == 2 and isinstance(option[1], Mapping):
+            model, given = option[0], dict(option[1])
+            identity = given.pop("id", None)
+        else:
+            raise ConfigError(path, option, 'a string such as "isa-debug-exit,iobase=0xf4,iosize=4"')
+        if not isinstance(model, str) or model not in DEVICE_MODELS:
+            raise ConfigError(path, model, f"one of {', '.join(DEVICE_MODELS)}")
+        if identity is not None and (not isinstance(identity, str) or not identity.replace("-", "_").isidentifier()):
+            raise ConfigError(f"{path}.id", identity, "letters, digits, - and _, beginning with a letter")
+        known = DEVICE_MODELS[model]
+        checked = {name: default for name, (default, _, _) in known.items()}
+        for name, value in given.items():
+            if name not in known:
+                raise ConfigError(f"{path}.{name}", value, f"no such property: {model} has {', '.join(known)}")
+            _, low, high = known[name]
+            checked[name] = _integer(f"{path}.{name}", _number(value), low, high, "a number")
+        return cls(model, checked, identity)
+
+
+def _number(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return int(value, 0)
+        except ValueError:
+            return value
+    return value
+
+
+def _devices(value: object) -> tuple[DeviceOption, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigError("devices", value, "a list of devices")
+    devices = tuple(DeviceOption.parse(option, f"devices[{index}]") for index, option in enumerate(value))
+    taken: set[str] = set()
+    for index, device in enumerate(devices):
+        if device.id is not None and device.id in taken:
+            raise ConfigError(f"devices[{index}].id", device.id, "an id that no other device has")
+        if device.id is not None:
+            taken.add(device.id)
+    return devices
+
+
+# --- the flat image --------------------------------------------------------------------------------------------------
+
+
+@frozen
+class FlatImage:
+    """Bytes to place in memory and start: image at `address`, first instruction at `entry` (its beginning if None)."""
+
+    image: Image = field(converter=_flat_image)
+    address: int = 0x7C00
+    entry: int | None = None
+    mode: FlatMode = FlatMode.REAL
+
+    def __attrs_post_init__(self) -> None:
+        _integer("flat.address", self.address, 0, (1 << 52) - 1, "a physical address")
+        if self.entry is not None:
+            _integer("flat.entry", self.entry, 0, (1 << 52) - 1, "a physical address")
+        if not isinstance(self.mode, FlatMode):
+            raise ConfigError("flat.mode", self.mode, "one of " + ", ".join(FlatMode))
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+def _memory(value: object) -> int:
+    size = parse_size(value, "memory")  # type: ignore[arg-type]
+    if size % (4 * KIB) or not 64 * KIB <= size <= 1024 * GIB:
+        raise ConfigError("memory", value, "whole 4 KiB pages, from 64 KiB to 1 TiB")
+    return size
+
+
+def _rtc(value: object) -> int:
+    return parse_instant(value, "rtc")  # type: ignore[arg-type]
+
+
+@frozen(kw_only=True)
+class MachineConfig:
+    """What a machine is.  All fields have defaults; `MachineConfig()` is a PC with 128 MiB and nothing to boot."""
+
+    board: str = "pc"
+    """"pc": an ISA PC with ACPI; "none": vCPUs and RAM alone."""
+    memory: int = field(default=128 * MIB, converter=_memory, repr=format_size)
+    """RAM in bytes; takes "512M" and the like."""
+    cpus: int = 1
+    cpu: str = "max"
+    """CPU model by name."""
+    kernel: Image | None = field(default=None, converter=_kernel)
+    """Linux bzImage, Multiboot or PVH ELF: whatever the loaders know."""
+    initrd: Image | None = field(default=None, converter=_initrd)
+    append: str = ""
+    """The kernel's command line."""
+    bootsector: Image | None = field(default=None, converter=_bootsector)
+    """A disk image whose first sector is started by the built-in BIOS."""
+    flat: FlatImage | None = None
+    """Bytes started at an address in a given mode."""
+    serials: int = 1
+    """Number of 16550A UARTs, at the PC's usual places."""
+    devices: tuple[DeviceOption, ...] = field(default=(), converter=_devices)
+    seed: int = 0
+    """Seed of everything random that the guest sees (RDRAND, RDSEED)."""
+    rtc: int = field(default=1767225600, converter=_rtc)
+    """What the real-time clock shows when the machine is built: seconds since 1970, or an ISO 8601 instant.  The
+    default is
+    2026-01-01T00:00:00 UTC, so that a machine is the same on any day."""
+    no_reboot: bool = False
+    """A reset that the guest asks for becomes a shutdown."""
+    instruction_ns: int = 1
+    """Guest time that one instruction takes, in nanoseconds."""
+    quantum_ns: int = 50_000
+    """With several busy vCPUs: guest time that one runs before it is the next one's turn."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.board not in ("pc", "none"):
+            raise ConfigError("board", self.board, "pc or none")
+        _integer("cpus", self.cpus, 1, MAX_CPUS, "a number of vCPUs")
+        if not isinstance(self.cpu, str) or not self.cpu:
+            raise ConfigError("cpu", self.cpu, "the name of a CPU model")
+        if not isinstance(self.append, str) or "\0" in self.append:
+            raise ConfigError("append", self.append, "text without NUL characters")
+        _integer("serials", self.serials, 0, MAX_SERIALS, "a number of serial ports")
+        _integer("seed", self.seed, 0, (1 << 64) - 1, "a number")
+        _flag("no_reboot", self.no_reboot)
+        _integer("instruction_ns", self.instruction_ns, 1, 1_000_000, "nanoseconds")
+        _integer("quantum_ns", self.quantum_ns, self.instruction_ns, 1_000_000_000, "nanoseconds")
+        if self.flat is not None and not isinstance(self.flat, FlatImage):
+            raise ConfigError("flat", self.flat, "a FlatImage")
+        boots = [name for name in ("kernel", "bootsector", "flat") if getattr(self, name) is not None]
+        if len(boots) > 1:
+            raise ConfigError(boots[1], self._shown(boots[1]), f"nothing, as {boots[0]} is given")
+        for name in ("initrd", "append"):
+            if getattr(self, name) and self.kernel is None:
+                raise ConfigError(name, self._shown(name), "nothing without a kernel")
+        if self.board == "none":
+            for name in ("kernel", "initrd", "bootsector"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(name, self._shown(name), "nothing on board none, which has no firmware")
+
+    def _shown(self, name: str) -> object:
+        value: Any = getattr(self, name)
+        return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
