@@ -257,7 +257,10 @@ struct Cpu {
     u8 phys_bits, lin_bits;
 
     Fpu fpu;
-    u32 mxcsr;
+    u32 mxcsr;                // while fp_loaded, sticky flags still in the host's MXCSR are missing here
+    u8 fp_loaded;             // between fp_enter() and fp_leave()
+    u8 ferr;                  // level of FERR#: an unmasked x87 error is pending with CR0.NE clear (boards wire it to IRQ 13)
+    u8 ignne;                 // level of IGNNE#: such errors are ignored (PC: set by a write to port F0h, cleared when FERR# falls)
     Vector vec[32];
 
     Memory *memory;
@@ -324,6 +327,23 @@ int acknowledge_interrupt(Cpu &cpu);                       // vector, or -1 when
 bool msr_read_hook(Cpu &cpu, u32 index, u64 *value);       // true: the embedder answered
 bool msr_write_hook(Cpu &cpu, u32 index, u64 value);
 void cr8_write_hook(Cpu &cpu, u64 value);
+
+// fpenv.cpp: the host's floating-point environment.  Between fp_enter() and fp_leave() the host's MXCSR and x87 control word hold the
+// guest's rounding controls with every exception masked.  run() enters and leaves; callbacks into the embedder run inside a HostFp.
+void fp_enter(Cpu &cpu);
+void fp_leave(Cpu &cpu);
+struct HostFp {
+    Cpu &cpu;
+    bool was;
+    explicit HostFp(Cpu &c) : cpu(c), was(c.fp_loaded) { if (was) fp_leave(cpu); }
+    ~HostFp() { if (was) fp_enter(cpu); }
+    HostFp(const HostFp &) = delete;
+    HostFp &operator=(const HostFp &) = delete;
+};
+void reset_fpu(Cpu &cpu);             // as after RESET: FNINIT state with zeroed registers, MXCSR 1F80h
+u32 read_mxcsr(const Cpu &cpu);       // with the sticky flags
+void write_mxcsr(Cpu &cpu, u32 value);
+u16 fpu_sw(const Cpu &cpu);           // status word with TOP, ES and B
 
 // run.cpp
 RunExit run(Cpu &cpu, u64 instructions);
