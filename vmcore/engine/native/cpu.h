@@ -185,6 +185,7 @@ enum : u32 {
     PEND_DEBUG = 1 << 7,      // a #DB trap is due after this instruction (dr6_pending)
     PEND_FLUSH = 1 << 8,      // code of the running block was invalidated: do not run on in it
     PEND_ERROR = 1 << 9,      // a callback raised a Python exception
+    PEND_WATCH = 1 << 10,     // an access hit a watchpoint (watch_hit): leave at the next instruction boundary
 };
 enum class RunExit : u8 {
     BUDGET, STOP, HALT, SHUTDOWN /* triple fault */, YIELD /* PAUSE with several vCPUs */, WAIT /* waits for SIPI */,
@@ -201,6 +202,11 @@ struct GuestFault {  // thrown by slow code; the outer loop delivers it at Cpu::
     bool has_error;
     u32 error;
     u64 address;  // #PF: CR2
+};
+
+struct Watchpoint {  // of the embedder, not of the guest: [lin, lin + size) linear, reads and/or writes
+    u64 lin, size;
+    bool read, write;
 };
 
 struct Statistics {
@@ -275,6 +281,14 @@ struct Cpu {
     u64 large_2m[64], large_1g[8];
     u32 tlb_generation;       // grows with every flush; part of the jump cache's tags
     u8 data_breakpoints;      // DR7 enables a data breakpoint: pages of DR0-3 get no TLB tags
+    // The embedder's breakpoints: linear addresses, sorted.  While there are any, run() looks before each instruction and returns
+    // BREAKPOINT with rip on it; the first instruction of a run() is exempt.  Owned by module_cpu.cpp.
+    const u64 *breakpoints;
+    u32 breakpoint_count;
+    // The embedder's watchpoints: their pages get no TLB tags; the slow accessors compare, set watch_hit and pend PEND_WATCH.
+    u32 watch_count;
+    const Watchpoint *watches;
+    u64 watch_hit;            // linear address of the access that hit
     TlbEntry tlbs[TLB_SETS][TLB_SIZE];
 };
 
@@ -344,6 +358,10 @@ void reset_fpu(Cpu &cpu);             // as after RESET: FNINIT state with zeroe
 u32 read_mxcsr(const Cpu &cpu);       // with the sticky flags
 void write_mxcsr(Cpu &cpu, u32 value);
 u16 fpu_sw(const Cpu &cpu);           // status word with TOP, ES and B
+
+// blocks.cpp: life of the caches of decoded code.  cpu.memory is set.
+void blocks_attach(Cpu &cpu);  // gives the vCPU its jump cache and the machine's block cache (memory.blocks, made for the first vCPU)
+void blocks_detach(Cpu &cpu);  // frees the jump cache; the machine's block cache goes with the last vCPU
 
 // run.cpp
 RunExit run(Cpu &cpu, u64 instructions);

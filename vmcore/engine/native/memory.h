@@ -6,7 +6,11 @@
 struct Cpu;
 
 enum class RegionKind : u8 { RAM, ROM, DEVICE };
-enum : u8 { PAGE_CODE = 1 /* decoded blocks lie in it */, PAGE_DIRTY = 2 /* written since the bits were last cleared */ };
+enum : u8 {
+    PAGE_CODE = 1,     // decoded blocks lie in it
+    PAGE_DIRTY = 2,    // written since the bits were last cleared
+    PAGE_TOUCHED = 4,  // set when PAGE_DIRTY is cleared: pages with neither were never written and are zero
+};
 
 struct Region {
     u64 start, size;      // guest-physical, bytes; RAM and ROM are whole pages
