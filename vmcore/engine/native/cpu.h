@@ -282,8 +282,9 @@ struct Cpu {
     u32 tlb_generation;       // grows with every flush; part of the jump cache's tags
     u8 data_breakpoints;      // DR7 enables a data breakpoint: pages of DR0-3 get no TLB tags
     // The embedder's breakpoints: linear addresses, sorted.  While there are any, run() looks before each instruction and returns
-    // BREAKPOINT with rip on it; the first instruction of a run() is exempt.  Owned by module_cpu.cpp.
+    // BREAKPOINT with rip on it, unless retired() == breakpoint_exempt (so that one can go on from it).  Owned by module_cpu.cpp.
     const u64 *breakpoints;
+    u64 breakpoint_exempt;
     u32 breakpoint_count;
     // The embedder's watchpoints: their pages get no TLB tags; the slow accessors compare, set watch_hit and pend PEND_WATCH.
     u32 watch_count;
