@@ -164,7 +164,7 @@ struct TlbEntry {
     u64 read, write, exec;
     u64 addend;  // host address = linear address + addend
 };
-constexpr u64 TLB_INVALID = 1;  // never equals a page address
+constexpr u64 TLB_INVALID = ~u64(0);  // never equals a page address
 constexpr unsigned TLB_BITS = 10;
 constexpr unsigned TLB_SIZE = 1u << TLB_BITS;
 enum TlbSet : u8 { TLB_USER, TLB_KERNEL, TLB_KERNEL_AC /* EFLAGS.AC set: SMAP lifted */, TLB_SETS };
@@ -280,7 +280,9 @@ struct Cpu {
     // Which 2 MiB and 1 GiB regions may have TLB entries made from large pages (INVLPG must then flush more than one entry).
     u64 large_2m[64], large_1g[8];
     u32 tlb_generation;       // grows with every flush; part of the jump cache's tags
-    u8 data_breakpoints;      // DR7 enables a data breakpoint: pages of DR0-3 get no TLB tags
+    u8 data_breakpoints;      // bit i: DR7 enables DRi for data; its page gets no TLB tags (set when DR0-3 or DR7 change, then tlb_flush)
+    u32 filled_count;         // TLB entries filled since the last flush; the first of them in `filled`: set << TLB_BITS | index
+    u16 filled[128];
     // The embedder's breakpoints: linear addresses, sorted.  While there are any, run() looks before each instruction and returns
     // BREAKPOINT with rip on it, unless retired() == breakpoint_exempt (so that one can go on from it).  Owned by module_cpu.cpp.
     const u64 *breakpoints;
@@ -363,6 +365,9 @@ u16 fpu_sw(const Cpu &cpu);           // status word with TOP, ES and B
 // blocks.cpp: life of the caches of decoded code.  cpu.memory is set.
 void blocks_attach(Cpu &cpu);  // gives the vCPU its jump cache and the machine's block cache (memory.blocks, made for the first vCPU)
 void blocks_detach(Cpu &cpu);  // frees the jump cache; the machine's block cache goes with the last vCPU
+
+// debug.cpp: a data access of [lin, lin + size): notes matches of DR0-3 (pends PEND_DEBUG; a trap after the instruction).
+void check_data_breakpoint(Cpu &cpu, u64 lin, unsigned size, bool write);
 
 // run.cpp
 RunExit run(Cpu &cpu, u64 instructions);

@@ -25,6 +25,7 @@ struct Memory {
     u64 a20_mask = ~u64(0);       // bit 20 clear while A20 is held low
     std::vector<Cpu *> cpus;      // whose TLBs must hear of changes
     void *owner = nullptr;        // the Python object
+    mutable std::size_t last = 0; // region of the last look-up that found host memory
     struct Blocks *blocks = nullptr;
 
     const Region *find(u64 pa) const;                 // nullptr: nothing there (reads are all ones, writes are lost)
