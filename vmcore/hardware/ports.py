@@ -42,7 +42,7 @@ class PortRange:
 class PortSpace:
     """Routes port accesses to devices.  Ports that nobody claimed read as ones and swallow writes."""
 
-    __slots__ = ("_claims", "_readers", "_writers", "ranges")
+    __slots__ = ("_bulk", "_claims", "_readers", "_writers", "ranges")
 
     def __init__(self) -> None:
         self.ranges: list[PortRange] = []
@@ -51,6 +51,7 @@ class PortSpace:
         # Everything that an access needs, by (port, size): one look-up on the way of every access.
         self._readers: dict[tuple[int, int], tuple[Callable[[int, int], int], int]] = {}
         self._writers: dict[tuple[int, int], tuple[Callable[[int, int, int], None], int]] = {}
+        self._bulk: dict[int, tuple[BulkPorts, int]] = {}
 
     def claim(self, base: int, length: int, device: Device[Any], name: str = "", offset: int = 0) -> PortRange:
         """Give `length` ports from `base` on to `device`, whose registers they show from `offset` on."""
@@ -64,6 +65,8 @@ class PortSpace:
         self.ranges.sort(key=lambda claimed: claimed.base)
         for index in range(length):
             self._claims[base + index] = new
+            if isinstance(device, BulkPorts):
+                self._bulk[base + index] = device, offset + index
             for size in (1, 2, 4):
                 if index + size <= length:
                     self._readers[base + index, size] = device.port_read, offset + index
@@ -75,6 +78,7 @@ class PortSpace:
         self.ranges.remove(claimed)
         for port in range(claimed.base, claimed.base + claimed.length):
             del self._claims[port]
+            self._bulk.pop(port, None)
             for size in (1, 2, 4):
                 self._readers.pop((port, size), None)
                 self._writers.pop((port, size), None)
@@ -104,16 +108,16 @@ class PortSpace:
 
     def read_bulk(self, port: int, size: int, count: int) -> bytes:
         """What `count` reads of `size` bytes at `port` give, one after the other."""
-        claimed = self._claims.get(port)
-        if claimed is not None and isinstance(claimed.device, BulkPorts):
-            return claimed.device.read_bulk(claimed.offset + port - claimed.base, size, count)
+        bulk = self._bulk.get(port)
+        if bulk is not None:
+            return bulk[0].read_bulk(bulk[1], size, count)
         return b"".join(self.read(port, size).to_bytes(size, "little") for _ in range(count))
 
     def write_bulk(self, port: int, size: int, data: bytes) -> None:
         """Writes of `size` bytes at `port`, one after the other, until `data` is used up."""
-        claimed = self._claims.get(port)
-        if claimed is not None and isinstance(claimed.device, BulkPorts):
-            claimed.device.write_bulk(claimed.offset + port - claimed.base, size, data)
+        bulk = self._bulk.get(port)
+        if bulk is not None:
+            bulk[0].write_bulk(bulk[1], size, data)
             return
         for start in range(0, len(data), size):
             self.write(port, int.from_bytes(data[start : start + size], "little"), size)
