@@ -249,6 +249,9 @@ struct Cpu {
     u64 sysenter_cs, sysenter_esp, sysenter_eip, pat, apic_base, misc_enable, tsc_deadline, tsc_adjust;
     u64 mtrr_def, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     u64 mcg_cap, mcg_status, mcg_ctl, mc_bank[4 * 32];
+    u64 feature_control, debugctl, syscfg, hwcr, top_mem, top_mem2;  // the last four: AMD
+    u64 microcode;            // what IA32_BIOS_SIGN_ID reads
+    u64 tsc_hz;               // nominal frequency of the TSC
     u64 tsc_offset;           // TSC = scaled guest time + tsc_offset (see tsc_now())
     u64 time_base_ns;         // guest ns at instruction count time_base_insns
     u64 time_base_insns;
@@ -379,3 +382,4 @@ inline bool has(const Cpu &cpu, Feature f) { return cpu.features[f >> 6] >> (f &
 #include "flags.h"
 #include "mmu.h"
 #include "operands.h"
+#include "system.h"
