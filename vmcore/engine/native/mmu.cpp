@@ -244,7 +244,8 @@ void write_resolved(Cpu &cpu, const Region *region, u64 pa, u64 value, unsigned 
     device_write(*cpu.memory, &cpu, *region, pa - region->start, value, size);
 }
 
-inline u64 wrap(const Cpu &cpu, u64 lin) { return in_64bit(cpu) ? lin : lin & 0xffffffffu; }
+// Outside 64-bit mode an access that starts below 4 GiB wraps there; tables and inner stacks of compatibility mode may lie above.
+inline u64 wrap(const Cpu &cpu, u64 lin) { return in_64bit(cpu) || lin >= 0x100001000u ? lin : lin & 0xffffffffu; }
 
 }  // namespace
 
