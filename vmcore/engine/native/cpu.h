@@ -284,6 +284,8 @@ struct Cpu {
     u64 large_2m[64], large_1g[8];
     u32 tlb_generation;       // grows with every flush; part of the jump cache's tags
     u8 data_breakpoints;      // bit i: DR7 enables DRi for data; its page gets no TLB tags (set when DR0-3 or DR7 change, then tlb_flush)
+    u8 code_breakpoints;      // bit i: DR7 enables DRi for instructions: run one at a time, see check_instruction_breakpoints()
+    u8 io_breakpoints;        // bit i: DR7 and CR4.DE enable DRi for ports
     u32 filled_count;         // TLB entries filled since the last flush; the first of them in `filled`: set << TLB_BITS | index
     u16 filled[128];
     // The embedder's breakpoints: linear addresses, sorted.  While there are any, run() looks before each instruction and returns
