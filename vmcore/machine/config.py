@@ -108,7 +108,7 @@ class DeviceOption:
     """
 
     model: str
-    properties: Mapping[str, int] = field(factory=dict)
+    properties: Mapping[str, int] = field(factory=dict, hash=False)
     id: str | None = None
 
     @classmethod
@@ -172,6 +172,12 @@ def _devices(value: object) -> tuple[DeviceOption, ...]:
     return devices
 
 
+def _mode(value: object) -> FlatMode:
+    if not isinstance(value, str) or value not in list(FlatMode):
+        raise ConfigError("flat.mode", value, "one of " + ", ".join(FlatMode))
+    return FlatMode(value)
+
+
 # --- the flat image --------------------------------------------------------------------------------------------------
 
 
@@ -182,14 +188,12 @@ class FlatImage:
     image: Image = field(converter=_flat_image)
     address: int = 0x7C00
     entry: int | None = None
-    mode: FlatMode = FlatMode.REAL
+    mode: FlatMode = field(default=FlatMode.REAL, converter=_mode)
 
     def __attrs_post_init__(self) -> None:
         _integer("flat.address", self.address, 0, (1 << 52) - 1, "a physical address")
         if self.entry is not None:
             _integer("flat.entry", self.entry, 0, (1 << 52) - 1, "a physical address")
-        if not isinstance(self.mode, FlatMode):
-            raise ConfigError("flat.mode", self.mode, "one of " + ", ".join(FlatMode))
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ __all__ = [
     "ResetRequested",
     "ShutdownRequested",
     "StopRequested",
-    "SuspendRequested",
     "Watchpoint",
 ]
 
@@ -107,11 +106,6 @@ class ResetRequested:
 
 
 @frozen
-class SuspendRequested:
-    """The guest went to sleep in ACPI S3; `Machine.wake` or a reset leads on."""
-
-
-@frozen
 class GuestFaulted:
     """A triple fault where no reset follows.  cpu: which vCPU; pc: its instruction pointer; what: what went wrong,
     in words.
@@ -131,6 +125,5 @@ Exit: TypeAlias = (
     | ShutdownRequested
     | DebugExit
     | ResetRequested
-    | SuspendRequested
     | GuestFaulted
 )

@@ -1,0 +1,62 @@
+"""What reaches a machine from outside, as values: the log of them, with the configuration, is the whole story of a run.
+
+Each input is stamped with the machine's instruction count and guest time at which it took effect.  The count alone would not do: while
+all vCPUs are halted time is skipped without instructions.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import frozen
+
+from vmcore.model.run_state import ShutdownCause
+
+__all__ = ["HostReset", "Input", "InputRecord", "KeyInput", "Nmi", "PowerButton", "SerialInput"]
+
+
+@frozen
+class SerialInput:
+    """Bytes for a serial port."""
+
+    port: int
+    data: bytes
+
+
+@frozen
+class KeyInput:
+    """A key is pressed or released.  key: its name, as `Machine.keyboard` takes it."""
+
+    key: str
+    pressed: bool
+
+
+@frozen
+class PowerButton:
+    """The power button is pressed."""
+
+
+@frozen
+class Nmi:
+    """A non-maskable interrupt at one vCPU."""
+
+    cpu: int
+
+
+@frozen
+class HostReset:
+    """The reset button is pressed."""
+
+    cause: ShutdownCause
+
+
+Input: TypeAlias = SerialInput | KeyInput | PowerButton | Nmi | HostReset
+
+
+@frozen
+class InputRecord:
+    """An input and when it took effect: instructions retired by all vCPUs, and guest time in nanoseconds."""
+
+    instructions: int
+    ns: int
+    input: Input
