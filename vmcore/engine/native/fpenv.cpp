@@ -1,0 +1,86 @@
+// The floating-point environment: MXCSR, and the host's controls while guest code runs.  SDM Vol. 1 10.2.3, 11.5.
+#include "sse_fp.h"
+
+namespace {
+constexpr u32 kHostDefault = MX_MASKS;  // what the C library and Python expect
+}
+
+#if HOST_SSE2
+namespace {
+u32 guest_in_host(u32 mxcsr) { return (mxcsr & (MX_RC | MX_DAZ | MX_FZ | MX_FLAGS)) | MX_MASKS; }
+void set_host_cw(u16 cw) { asm volatile("fldcw %0" : : "m"(cw)); }
+}  // namespace
+
+void fp_enter(Cpu &cpu) {
+    set_host_mxcsr(guest_in_host(cpu.mxcsr));
+    set_host_cw((cpu.fpu.cw & 0x0f00) | 0x7f);
+    asm volatile("fnclex");
+    cpu.fp_loaded = 1;
+}
+void fp_leave(Cpu &cpu) {
+    cpu.mxcsr |= host_mxcsr() & MX_FLAGS;
+    set_host_mxcsr(kHostDefault);
+    set_host_cw(0x37f);
+    cpu.fp_loaded = 0;
+}
+u32 read_mxcsr(const Cpu &cpu) { return cpu.fp_loaded ? cpu.mxcsr | (host_mxcsr() & MX_FLAGS) : cpu.mxcsr; }
+void write_mxcsr(Cpu &cpu, u32 value) {
+    cpu.mxcsr = value;
+    if (cpu.fp_loaded) set_host_mxcsr(guest_in_host(value));
+}
+void x87_controls_changed(Cpu &cpu) {
+    if (cpu.fp_loaded) set_host_cw((cpu.fpu.cw & 0x0f00) | 0x7f);
+}
+u32 unmasked_begin(Cpu &cpu) {
+    cpu.mxcsr = read_mxcsr(cpu);
+    u32 controls = guest_in_host(cpu.mxcsr) & ~u32(MX_FLAGS);
+    if (!(cpu.mxcsr & MX_UM)) controls &= ~u32(MX_FZ);  // flushing needs the underflow exception masked
+    set_host_mxcsr(controls);
+    return cpu.mxcsr;
+}
+namespace {
+u32 unmasked_flags(Cpu &) { return host_mxcsr() & MX_FLAGS; }
+}  // namespace
+#else
+void fp_enter(Cpu &cpu) { cpu.fp_loaded = 1; }
+void fp_leave(Cpu &cpu) { cpu.fp_loaded = 0; }
+u32 read_mxcsr(const Cpu &cpu) { return cpu.mxcsr; }
+void write_mxcsr(Cpu &cpu, u32 value) { cpu.mxcsr = value; }
+void x87_controls_changed(Cpu &) {}
+u32 unmasked_begin(Cpu &cpu) {
+    u32 saved = cpu.mxcsr;
+    cpu.mxcsr &= ~u32(MX_FLAGS);
+    if (!(saved & MX_UM)) cpu.mxcsr &= ~u32(MX_FZ);
+    return saved;
+}
+namespace {
+u32 unmasked_flags(Cpu &cpu) { return cpu.mxcsr & MX_FLAGS; }
+}  // namespace
+#endif
+
+void unmasked_end(Cpu &cpu, u32 saved, Tiny tiny, const Xmm *result) {
+    u32 flags = unmasked_flags(cpu);
+    u32 unmasked = ~(saved >> 7) & MX_FLAGS;
+    if (unmasked & MX_UE) {
+        auto tiny32 = [&](unsigned i) { return (result->ud[i] & 0x7f800000) == 0 && (result->ud[i] & 0x7fffff); };
+        auto tiny64 = [&](unsigned i) { return (result->uq[i] >> 52 & 0x7ff) == 0 && (result->uq[i] << 12); };
+        bool found = false;
+        if (tiny == TINY_SS || tiny == TINY_PS)
+            for (unsigned i = 0; i < (tiny == TINY_PS ? 4 : 1); i++) found |= tiny32(i);
+        if (tiny == TINY_SD || tiny == TINY_PD)
+            for (unsigned i = 0; i < (tiny == TINY_PD ? 2 : 1); i++) found |= tiny64(i);
+        if (found) flags |= MX_UE;
+    }
+    // An unmasked exception of the operands (I, D, Z) comes before the operation, so none of the result is seen (SDM Vol. 1 11.5.3).
+    constexpr u32 before = MX_IE | MX_DE | MX_ZE;
+    if (flags & unmasked & before) flags &= before;
+    write_mxcsr(cpu, saved | flags);
+    if (flags & unmasked) raise_fault(cpu, cpu.cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
+}
+
+void x_ldmxcsr(Cpu &cpu, const Op &op) {
+    u32 v = read_mem<u32>(cpu, op);
+    if (v & ~u32(MX_ALL)) raise_gp(cpu);
+    write_mxcsr(cpu, v);
+}
+void x_stmxcsr(Cpu &cpu, const Op &op) { write_mem<u32>(cpu, op, read_mxcsr(cpu)); }
