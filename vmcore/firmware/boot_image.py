@@ -120,12 +120,17 @@ class InitialState:
 
 @frozen
 class LoadSegment:
-    """Bytes at a physical address.  rom: the range behaves as ROM afterwards (guest writes are lost)."""
+    """Bytes at a physical address.
+
+    rom: the range behaves as ROM afterwards (guest writes are lost).  clear: so many bytes behind the data are zero;
+    this matters where the machine is reset and its RAM holds what the guest left there.
+    """
 
     address: int
     data: bytes = field(repr=lambda data: f"<{len(data):#x} bytes>")
     name: str
     rom: bool = False
+    clear: int = 0
 
     @property
     def end(self) -> int:

@@ -72,6 +72,10 @@ class PlatformLayout:
     low_ram_end: int = 0xC000_0000
     cpus: int = 1
     """vCPUs; their local APIC ids are 0 .. cpus-1."""
+    long_mode: bool = True
+    """Whether the CPU model has 64-bit mode."""
+    physical_bits: int = 40
+    """Width of a physical address (CPUID 80000008h), for the memory type masks."""
 
     local_apic: int = 0xFEE0_0000
     io_apic: int = 0xFEC0_0000
@@ -110,6 +114,8 @@ class PlatformLayout:
     def __attrs_post_init__(self) -> None:
         if not 64 * KIB <= self.memory <= 1 << 46 or self.memory % 4096:
             raise ConfigError("memory", self.memory, "whole 4 KiB pages, from 64 KiB to 64 TiB")
+        if self.low_ram_end not in (0x8000_0000, 0xC000_0000, 0xE000_0000):
+            raise ConfigError("low_ram_end", self.low_ram_end, "2, 3 or 3.5 GiB (one memory type range has the rest)")
         if not 1 <= self.cpus <= 255:
             raise ConfigError("cpus", self.cpus, "1 to 255")
         if self.acpi_size % 4096 or self.acpi_size < 8192:

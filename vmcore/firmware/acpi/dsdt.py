@@ -1,0 +1,69 @@
+"""The definition block (DSDT) of the PC: processors, ISA devices, sleep state S5.
+
+Sources: ACPI specification 6.5, chapters 5, 6 and 7; plug-and-play ids from Microsoft's list of EISA ids.
+"""
+
+from __future__ import annotations
+
+from vmcore.firmware.acpi import aml
+from vmcore.firmware.platform import PlatformLayout
+
+__all__ = ["definition_block"]
+
+
+def definition_block(layout: PlatformLayout) -> bytes:
+    """The AML of the DSDT, without the table's header."""
+    return aml.scope("\\_SB", *_processors(layout), *_isa_devices(layout), _motherboard(layout)) + _sleep_states(layout)
+
+
+def _sleep_states(layout: PlatformLayout) -> bytes:
+    """S5 alone: the machine can be switched off but not sleep."""
+    values = (layout.s5_sleep_type, layout.s5_sleep_type, 0, 0)
+    return aml.name("\\_S5", aml.package(aml.integer(value) for value in values))
+
+
+def _processors(layout: PlatformLayout) -> list[bytes]:
+    """One processor device per vCPU; _UID is the processor's number in the MADT."""
+    return [
+        aml.device(
+            f"C{number:03X}",
+            aml.name("_HID", aml.string("ACPI0007")),
+            aml.name("_UID", aml.integer(number)),
+        )
+        for number in range(layout.cpus)
+    ]
+
+
+def _isa(path: str, hid: str, *resources: bytes, more: bytes = b"") -> bytes:
+    """A device on the ISA bus with fixed resources."""
+    current = aml.name("_CRS", aml.resource_template(*resources))
+    return aml.device(path, aml.name("_HID", aml.eisa_id(hid)), more, current)
+
+
+def _isa_devices(layout: PlatformLayout) -> list[bytes]:
+    devices = [
+        _isa("PIC", "PNP0000", aml.io(0x20, 2), aml.io(0xA0, 2), aml.io(0x4D0, 2), aml.irq(2)),
+        _isa("PIT", "PNP0100", aml.io(0x40, 4), aml.irq(0)),
+        _isa("SPKR", "PNP0800", aml.io(0x61, 1)),
+        _isa("FPU", "PNP0C04", aml.io(0xF0, 1), aml.irq(13)),
+    ]
+    if layout.rtc:
+        devices.append(_isa("RTC", "PNP0B00", aml.io(0x70, 2), aml.irq(8)))
+    if layout.keyboard:
+        devices.append(_isa("KBD", "PNP0303", aml.io(0x60, 1), aml.io(0x64, 1), aml.irq(1)))
+        if layout.mouse:
+            devices.append(_isa("MOU", "PNP0F13", aml.irq(12)))
+    for number, port in enumerate(layout.serial, 1):
+        unique = aml.name("_UID", aml.integer(number))
+        devices.append(_isa(f"COM{number}", "PNP0501", aml.io(port.base, 8), aml.irq(port.irq), more=unique))
+    return devices
+
+
+def _motherboard(layout: PlatformLayout) -> bytes:
+    """Ports that belong to the board itself, so that nothing else is put there."""
+    ports = [
+        aml.io(layout.pm1_event & ~0x3F, 0x40),
+        aml.io(layout.smi_command, 2),
+        aml.io(layout.bios_disk, 0x20),
+    ]
+    return _isa("MB", "PNP0C02", *ports)

@@ -1,0 +1,1 @@
+"""The built-in BIOS: its assembly source, the bytes of it, and how a machine gets it configured."""
