@@ -349,6 +349,7 @@ int acknowledge_interrupt(Cpu &cpu);                       // vector, or -1 when
 bool msr_read_hook(Cpu &cpu, u32 index, u64 *value);       // true: the embedder answered
 bool msr_write_hook(Cpu &cpu, u32 index, u64 value);
 void cr8_write_hook(Cpu &cpu, u64 value);
+void ferr_hook(Cpu &cpu);  // cpu.ferr changed
 
 // fpenv.cpp: the host's floating-point environment.  Between fp_enter() and fp_leave() the host's MXCSR and x87 control word hold the
 // guest's rounding controls with every exception masked.  run() enters and leaves; callbacks into the embedder run inside a HostFp.
