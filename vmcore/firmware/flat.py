@@ -7,7 +7,7 @@ from attrs import evolve
 from vmcore.firmware.bios import rom as bios
 from vmcore.firmware.boot_image import BootImage, CpuMode, InitialState, LoadSegment
 from vmcore.firmware.image_file import ImageFile
-from vmcore.firmware.modes import long_state, memory_types, protected_state, real_state
+from vmcore.firmware.modes import device_setup, long_state, memory_types, protected_state, real_state
 from vmcore.firmware.placement import Placement
 from vmcore.firmware.platform import HIGH_MEMORY, PlatformLayout
 from vmcore.model.errors import ConfigError
@@ -55,6 +55,7 @@ def load(
         cpu=cpu,
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),
+        port_writes=() if with_bios else device_setup(layout),
     )
 
 

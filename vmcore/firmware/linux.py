@@ -18,7 +18,7 @@ from vmcore.firmware.boot_image import BootImage, LoadSegment
 from vmcore.firmware.elf import ElfFile
 from vmcore.firmware.image_file import ImageFile, command_line
 from vmcore.firmware.linux_header import BOOT_FLAG, MAGIC, BootField, LoadFlag, SetupHeader, XLoadFlag
-from vmcore.firmware.modes import long_state, memory_types, protected_state
+from vmcore.firmware.modes import device_setup, long_state, memory_types, protected_state
 from vmcore.firmware.placement import Placement
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ConfigError
@@ -216,6 +216,7 @@ def _image(
         cpu=evolve(cpu, rsi=at),
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),
+        port_writes=device_setup(layout),
     )
 
 

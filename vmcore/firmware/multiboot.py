@@ -14,7 +14,7 @@ from vmcore.firmware import acpi, bda
 from vmcore.firmware.boot_image import BootImage, LoadSegment
 from vmcore.firmware.elf import ElfFile, is_elf
 from vmcore.firmware.image_file import ImageFile, command_line
-from vmcore.firmware.modes import memory_types, protected_state
+from vmcore.firmware.modes import device_setup, memory_types, protected_state
 from vmcore.firmware.placement import Placement
 from vmcore.firmware.platform import HIGH_MEMORY, KIB, PlatformLayout
 from vmcore.model.errors import ConfigError
@@ -109,6 +109,7 @@ def load(
         cpu=cpu,
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),
+        port_writes=device_setup(layout),
     )
 
 

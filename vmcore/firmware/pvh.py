@@ -15,7 +15,7 @@ from vmcore.firmware import acpi, bda
 from vmcore.firmware.boot_image import BootImage, LoadSegment
 from vmcore.firmware.elf import ElfFile
 from vmcore.firmware.image_file import ImageFile, command_line
-from vmcore.firmware.modes import memory_types, protected_state
+from vmcore.firmware.modes import device_setup, memory_types, protected_state
 from vmcore.firmware.placement import Placement
 from vmcore.firmware.platform import PlatformLayout
 
@@ -87,4 +87,5 @@ def load(
         cpu=evolve(protected_state(where, entry), rbx=at),
         memory_map=ranges,
         msrs=memory_types(layout),
+        port_writes=device_setup(layout),
     )
