@@ -1,7 +1,7 @@
 """The native engine (module*.cpp).  Use it through vmcore.engine."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 FEATURES: tuple[str, ...]
 
@@ -21,7 +21,7 @@ class PhysicalMemory:
     """Guest-physical memory and I/O ports, shared by the vCPUs of one machine."""
 
     a20: bool
-    def __new__(cls) -> PhysicalMemory: ...
+    def __new__(cls) -> Self: ...
     def map_ram(
         self, start: int, size: int, *, rom: bool = False, contents: bytes | bytearray | memoryview | None = None
     ) -> None: ...
@@ -219,7 +219,7 @@ class Cpu:
         lin_bits: int = 48,
         seed: int = 0,
         tsc_hz: int = 1_000_000_000,
-    ) -> Cpu: ...
+    ) -> Self: ...
     def run(self, instructions: int, /) -> int: ...
     def step(self, instructions: int = 1, /) -> int: ...
     def request_stop(self) -> None: ...

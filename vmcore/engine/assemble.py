@@ -18,7 +18,8 @@ def _keystone(bits: int) -> Any:
         import keystone
     except ImportError as error:
         raise UsageError(
-            "assembling needs keystone-engine, which has no wheel for this platform; disassembling and running work without it"
+            "assembling needs keystone-engine, which has no wheel for this platform; "
+            "disassembling and running work without it"
         ) from error
     mode = {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}[bits]
     return keystone.Ks(keystone.KS_ARCH_X86, mode)
@@ -34,9 +35,9 @@ def can_assemble() -> bool:
 
 
 def assemble(text: str, bits: int = 64, address: int = 0) -> bytes:
-    """Machine code for `text`: Intel syntax, statements separated by newlines or semicolons, labels and data directives allowed.
+    """Machine code for `text`: Intel syntax, statements separated by newlines or semicolons.
 
-    bits: 16, 32 or 64, the code size; address: where it will run.  UsageError says what the assembler refused.
+    Labels and data directives are allowed.  bits: 16, 32 or 64, the code size; address: where it will run.  UsageError says what the assembler refused.
     """
     if bits not in BITS:
         raise UsageError(f"bits: {bits!r}: expected 16, 32 or 64")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from attrs import asdict, astuple, field, frozen
 
@@ -27,8 +27,9 @@ CpuidRow = tuple[int, int | None, int, int, int, int]
 class CpuModel:
     """A processor: what it can do and what CPUID says of it.
 
-    features: names out of `FEATURES`; cpuid: rows (leaf, subleaf or None where it does not matter, EAX, EBX, ECX, EDX); phys_bits,
-    lin_bits: widths of physical and linear addresses; tsc_hz: nominal frequency of the time-stamp counter.
+    features: names out of `FEATURES`; cpuid: rows (leaf, subleaf or None where it does not matter, EAX, EBX, ECX,
+    EDX); phys_bits, lin_bits: widths of physical and linear addresses; tsc_hz: nominal frequency of the time-stamp
+    counter.
     """
 
     name: str
@@ -68,12 +69,14 @@ def _table(index: int, name: str) -> property:
 class Cpu(_native.Cpu):
     """One vCPU on a `PhysicalMemory`.
 
-    Registers are attributes: `rax` to `r15` and their parts (`eax`, `ax`, `al`, `ah`, `r8d`, `r8w`, `r8b`), `rip`, `rflags`, `cr0` to
-    `cr8`, `efer`, `dr0` to `dr7`, `es` to `gs`, `ldtr`, `tr` (`Segment`), `gdtr`, `idtr` (`TableRegister`), `xmm0` to `xmm15` (unsigned
-    128-bit integers), `mm0` to `mm7`, `st0` to `st7` (80 bits as they lie in memory), `fcw`, `fsw`, `fpu_valid`, `mxcsr`.  Setting a
-    control register has the consequences that the instruction has, and a ValueError where that would fault.
+    Registers are attributes: `rax` to `r15` and their parts (`eax`, `ax`, `al`, `ah`, `r8d`, `r8w`, `r8b`), `rip`,
+    `rflags`, `cr0` to `cr8`, `efer`, `dr0` to `dr7`, `es` to `gs`, `ldtr`, `tr` (`Segment`), `gdtr`, `idtr`
+    (`TableRegister`), `xmm0` to `xmm15` (unsigned 128-bit integers), `mm0` to `mm7`, `st0` to `st7` (80 bits as they
+    lie in memory), `fcw`, `fsw`, `fpu_valid`, `mxcsr`.  Setting a control register has the consequences that the
+    instruction has, and a ValueError where that would fault.
 
-    While `run()` executes, the GIL is released, and other threads get a UsageError for all but `request_stop()` and `instructions`.
+    While `run()` executes, the GIL is released, and other threads get a UsageError for all but `request_stop()` and
+    `instructions`.
     """
 
     __slots__ = ("model",)
@@ -81,9 +84,7 @@ class Cpu(_native.Cpu):
     model: CpuModel
     """The processor that this is."""
 
-    def __new__(
-        cls, memory: PhysicalMemory, index: int = 0, *, model: str | CpuModel = "max", seed: int = 0
-    ) -> Cpu:
+    def __new__(cls, memory: PhysicalMemory, index: int = 0, *, model: str | CpuModel = "max", seed: int = 0) -> Self:
         if isinstance(model, str):
             model = _find_model(model)
         unknown = model.features - _INDEX.keys()
@@ -135,7 +136,10 @@ class Cpu(_native.Cpu):
         return b"".join(self.memory.read(place, part) for place, part in self._pieces(address, size, "read"))
 
     def write_virtual(self, address: int, data: bytes) -> None:
-        """Write at a linear address, read-only pages and ROM included.  All or nothing: GuestError where a page is not mapped."""
+        """Write at a linear address, read-only pages and ROM included.
+
+        GuestError, and nothing written, where a page is not mapped.
+        """
         done = 0
         for place, part in self._pieces(address, len(data), "write"):
             self.memory.load(place, data[done : done + part])

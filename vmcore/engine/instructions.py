@@ -16,7 +16,8 @@ TABLES = Path(__file__).with_name("tables")
 class InstructionForm:
     """One line of tables/*.ops; FORMAT.md there explains the columns.
 
-    table: the file's name without suffix; features: the column as written (`-`, `A+B`, `A/B`); attributes: a set of words.
+    table: the file's name without suffix; features: the column as written (`-`, `A+B`, `A/B`); attributes: a set of
+    words.
     """
 
     table: str

@@ -7,7 +7,17 @@ from typing import Final
 
 from attrs import field, frozen
 
-__all__ = ["GPR_NAMES", "SEGMENT_NAMES", "Activity", "Attributes", "CpuState", "Flags", "RunExit", "Segment", "TableRegister"]
+__all__ = [
+    "GPR_NAMES",
+    "SEGMENT_NAMES",
+    "Activity",
+    "Attributes",
+    "CpuState",
+    "Flags",
+    "RunExit",
+    "Segment",
+    "TableRegister",
+]
 
 GPR_NAMES: Final = (
     *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
@@ -124,8 +134,9 @@ class TableRegister:
 class CpuState:
     """The whole state of a vCPU between two instructions, as plain values.
 
-    Made by `Cpu.save()`, taken by `Cpu.restore()`.  Equal states of equal models on equal memories go on alike.  Registers of the FPU
-    are physical (R0 to R7), each 80 bits as in memory; `vectors` has room for 32 registers of 64 bytes, XMM the low 16.
+    Made by `Cpu.save()`, taken by `Cpu.restore()`.  Equal states of equal models on equal memories go on alike.
+    Registers of the FPU are physical (R0 to R7), each 80 bits as in memory; `vectors` has room for 32 registers of 64
+    bytes, XMM the low 16.
     """
 
     gpr: tuple[int, ...]
