@@ -1,0 +1,124 @@
+"""How to build each device on its own.  Who writes a device adds it here, and the conformance suite examines it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+from workbench import GuestTime
+
+from vmcore.block.raw import RawDisk
+from vmcore.devices.acpi_pm import AcpiPm
+from vmcore.devices.apic_bus import ApicBus
+from vmcore.devices.bios_disk import BiosDisk
+from vmcore.devices.debug_exit import DebugExitPort
+from vmcore.devices.debugcon import Debugcon
+from vmcore.devices.i8042 import I8042
+from vmcore.devices.ioapic import IoApic
+from vmcore.devices.local_apic import LocalApic
+from vmcore.devices.pic8259 import Pic8259
+from vmcore.devices.pit8254 import Pit8254
+from vmcore.devices.port92 import Port92
+from vmcore.devices.post import PostPort
+from vmcore.devices.reset_control import ResetControl
+from vmcore.devices.rtc_mc146818 import RtcMc146818
+from vmcore.devices.serial16550 import Serial16550
+from vmcore.devices.serial_backend import SerialBackend
+from vmcore.hardware import Clock, Device, IrqLine
+
+
+@define(eq=False)
+class Surroundings:
+    """What a device is given here: everything that it tells anybody goes into a log."""
+
+    log: list[tuple[str, object]] = field(factory=list)
+    time: GuestTime = field(factory=GuestTime)
+
+    @property
+    def clock(self) -> Clock:
+        return self.time.clock
+
+    def line(self, name: str) -> IrqLine:
+        """An interrupt line."""
+        return IrqLine(self.told(name), name)
+
+    def told(self, name: str) -> Callable[[object], None]:
+        """A callback of one argument."""
+        return lambda value: self.log.append((name, value))
+
+    def called(self, name: str) -> Callable[[], None]:
+        """A callback of none."""
+        return lambda: self.log.append((name, None))
+
+
+@define
+class LoggedBackend(SerialBackend):
+    """The far end of a cable that writes everything down."""
+
+    log: list[tuple[str, object]]
+
+    def write(self, data: bytes) -> None:
+        self.log.append(("data", data))
+
+    def room(self) -> None:
+        self.log.append(("room", None))
+
+    def lines(self, dtr: bool, rts: bool, break_: bool) -> None:
+        self.log.append(("lines", (dtr, rts, break_)))
+
+
+@frozen
+class Factory:
+    """build: makes a new device; length: bytes of its range; sizes: of accesses; kept: state that outlives a reset."""
+
+    build: Callable[[Surroundings], Device[Any]]
+    length: int
+    sizes: tuple[int, ...] = (1, 2, 4)
+    kept: tuple[str, ...] = ()
+
+
+def _serial(around: Surroundings) -> Device[Any]:
+    return Serial16550(around.line("irq"), around.clock, LoggedBackend(around.log))
+
+
+def _i8042(around: Surroundings) -> Device[Any]:
+    return I8042(around.line("irq1"), around.line("irq12"), around.line("a20"), around.called("reset"), around.clock)
+
+
+def _io_apic(around: Surroundings) -> Device[Any]:
+    return IoApic(ApicBus())
+
+
+def _local_apic(around: Surroundings) -> Device[Any]:
+    return LocalApic(
+        ApicBus(),
+        around.clock,
+        around.line("intr"),
+        on_nmi=around.called("nmi"),
+        on_smi=around.called("smi"),
+        on_init=around.called("init"),
+        on_startup=around.told("startup"),
+    )
+
+
+FACTORIES: Mapping[type[Device[Any]], Factory] = {
+    AcpiPm: Factory(lambda a: AcpiPm(a.line("sci"), a.clock, a.told("sleep")), 0x42),
+    BiosDisk: Factory(lambda a: BiosDisk({0x80: RawDisk.from_bytes(bytes(64 * 512))}), 0x20),
+    DebugExitPort: Factory(lambda a: DebugExitPort(a.told("exit")), 4),
+    Debugcon: Factory(lambda a: Debugcon(a.told("data")), 1),
+    I8042: Factory(_i8042, 5),
+    IoApic: Factory(_io_apic, 0x100, (1, 2, 4, 8)),
+    LocalApic: Factory(_local_apic, 0x400, (1, 2, 4, 8)),
+    Pic8259: Factory(lambda a: Pic8259(a.line("intr")), 6),
+    Pit8254: Factory(lambda a: Pit8254(a.line("irq0"), a.clock), 5),
+    Port92: Factory(lambda a: Port92(a.line("a20"), a.called("reset")), 1, kept=("a20",)),
+    PostPort: Factory(lambda a: PostPort(a.told("code")), 1),
+    ResetControl: Factory(lambda a: ResetControl(a.told("reset")), 1),
+    RtcMc146818: Factory(
+        lambda a: RtcMc146818(a.line("irq8"), a.clock, a.told("event")),
+        2,
+        kept=("cmos", "register_a", "register_b", "origin", "offset", "weekday_shift", "touched", "seen", "deadline"),
+    ),
+    Serial16550: Factory(_serial, 8),
+}

@@ -1,0 +1,188 @@
+"""What every device owes, asked of every device."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+import pkgutil
+from random import Random
+from typing import Any
+
+import attrs
+import pytest
+from factories import FACTORIES, Surroundings
+
+import vmcore.devices
+from vmcore.hardware import RO, WO, Device, Register
+from vmcore.machine.canonical import encode
+
+DEVICES = sorted(FACTORIES, key=lambda kind: kind.__name__)
+SEEDS = range(3)
+
+Kind = type[Device[Any]]
+
+every_device = pytest.mark.parametrize("kind", DEVICES, ids=lambda kind: kind.__name__)
+some_seeds = pytest.mark.parametrize("seed", SEEDS)
+
+
+def build(kind: Kind, now: int = 0) -> tuple[Device[Any], Surroundings]:
+    around = Surroundings()
+    around.time.now = now
+    return FACTORIES[kind].build(around), around
+
+
+def accesses(kind: Kind, device: Device[Any], around: Surroundings, random: Random, count: int = 300) -> list[int]:
+    """Random accesses with some time between them; the values that were read."""
+    factory = FACTORIES[kind]
+    places = [register.offset for register in kind.registers()]
+    seen = []
+    for _ in range(count):
+        size = random.choice(factory.sizes)
+        offset = random.choice(places) if random.random() < 0.8 else random.randrange(factory.length + 8)
+        value = random.choice((0, 1, (1 << 8 * size) - 1, random.getrandbits(8), random.getrandbits(8 * size)))
+        value &= (1 << 8 * size) - 1
+        mmio = 8 in factory.sizes
+        if random.random() < 0.5:
+            read = (device.mmio_read if mmio else device.port_read)(offset, size)
+            assert isinstance(read, int)
+            assert 0 <= read < 1 << 8 * size, f"{size} bytes at {offset:#x} gave {read:#x}"
+            seen.append(read)
+        elif mmio:
+            device.mmio_write(offset, value, size)
+        else:
+            device.port_write(offset, value, size)
+        if random.random() < 0.2:
+            around.time.advance(random.randrange(2000))
+    return seen
+
+
+def encoded(state: object) -> bytes:
+    data = bytearray()
+    encode(state, data.extend)
+    return bytes(data)
+
+
+def test_every_device_is_in_the_table() -> None:
+    found = set()
+    for module in pkgutil.iter_modules(vmcore.devices.__path__, "vmcore.devices."):
+        for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            if issubclass(kind, Device) and kind.__module__ == module.name and not inspect.isabstract(kind):
+                found.add(kind)
+    assert found == set(FACTORIES)
+
+
+@every_device
+def test_a_new_device_is_one_that_was_reset(kind: Kind) -> None:
+    device, _ = build(kind)
+    fresh = device.save()
+    device.reset()
+    assert device.save() == fresh
+
+
+@every_device
+@some_seeds
+def test_reset_undoes_whatever_the_guest_did(kind: Kind, seed: int) -> None:
+    device, around = build(kind)
+    accesses(kind, device, around, Random(seed))
+    device.reset()
+    fresh, _ = build(kind, around.time.now)
+    fresh.reset()
+    kept = {name: getattr(device.save(), name) for name in FACTORIES[kind].kept}
+    assert device.save() == attrs.evolve(fresh.save(), **kept)
+
+
+@every_device
+def test_plain_registers_read_their_reset_values(kind: Kind) -> None:
+    device, _ = build(kind)
+    for register in kind.registers():
+        if register.access is not WO and register.read_handler is None:
+            assert device.register_values[register.name] == register.reset, register
+
+
+@every_device
+@pytest.mark.parametrize("without", [RO, WO], ids=["writes", "reads"])
+def test_registers_lie_apart(kind: Kind, without: object) -> None:
+    owner: dict[int, Register] = {}
+    for register in kind.registers():
+        if register.access is not without:
+            for place in range(register.offset, register.offset + register.size):
+                assert place not in owner, f"{register} and {owner[place]}"
+                owner[place] = register
+    assert max(owner, default=0) < FACTORIES[kind].length
+
+
+@every_device
+def test_declarations_fit_their_registers(kind: Kind) -> None:
+    for register in kind.registers():
+        assert register.doc, register
+        assert (register.reset | register.writable | register.clears) <= register.mask, register
+        assert not register.writable & register.clears, register
+        used = 0
+        for name, bits in register.bits.items():
+            low, high = bits if isinstance(bits, tuple) else (bits, bits)
+            field = (1 << high + 1) - (1 << low)
+            assert low <= high, (register, name)
+            assert field <= register.mask, (register, name)
+            assert not used & field, (register, name)
+            used |= field
+
+
+@every_device
+@some_seeds
+def test_nothing_that_a_guest_does_raises(kind: Kind, seed: int) -> None:
+    device, around = build(kind)
+    accesses(kind, device, around, Random(seed), count=2000)
+
+
+@every_device
+@some_seeds
+def test_save_mutate_restore_is_the_identity(kind: Kind, seed: int) -> None:
+    device, around = build(kind)
+    random = Random(seed)
+    accesses(kind, device, around, random)
+    saved, then = device.save(), around.time.now
+    before = pickle.dumps(saved)
+    mutated = False
+    for _ in range(20):
+        accesses(kind, device, around, random, count=50)
+        mutated = mutated or device.save() != saved
+    assert pickle.dumps(saved) == before, "what was saved has changed with the device"
+    assert mutated or not attrs.fields(type(saved)), "nothing that was done shows in the state"
+    said = len(around.log)
+    around.time.now = then  # Guest time is restored along with the devices.
+    device.restore(saved)
+    assert len(around.log) == said, "restoring told somebody"
+    assert device.save() == saved
+
+
+@every_device
+@some_seeds
+def test_a_saved_state_restores_into_a_new_device_that_behaves_alike(kind: Kind, seed: int) -> None:
+    device, around = build(kind)
+    accesses(kind, device, around, Random(seed))
+    saved = device.save()
+    assert device.save() == saved, "saving changed the state"
+    twin, elsewhere = build(kind, around.time.now)
+    elsewhere.log.clear()
+    twin.restore(saved)
+    assert elsewhere.log == []
+    assert twin.save() == saved
+    around.log.clear()
+    read = [accesses(kind, one, there, Random(seed + 1000)) for one, there in ((device, around), (twin, elsewhere))]
+    assert read[0] == read[1]
+    assert around.log == elsewhere.log
+    assert twin.save() == device.save()
+
+
+@every_device
+def test_states_are_plain_frozen_values(kind: Kind) -> None:
+    device, around = build(kind)
+    accesses(kind, device, around, Random(0))
+    state = device.save()
+    hash(state)
+    assert pickle.loads(pickle.dumps(state)) == state
+    assert encoded(pickle.loads(pickle.dumps(state))) == encoded(state)
+    for field in attrs.fields(type(state)):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(state, field.name, None)
