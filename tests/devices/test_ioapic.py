@@ -81,7 +81,7 @@ def test_an_edge_sends_once(ioapic: IoApic, cpu: LocalApic, wire: Wire) -> None:
     program(ioapic, 2, 0x30)
     ioapic.set_input(2, True)
     assert finish(cpu) == 0x30
-    assert not wire.line.level
+    assert not wire.high()
     ioapic.set_input(2, False)
     ioapic.set_input(2, True)
     assert finish(cpu) == 0x30
@@ -91,7 +91,7 @@ def test_an_edge_at_a_masked_input_is_lost(ioapic: IoApic, cpu: LocalApic, wire:
     program(ioapic, 2, 0x30 | MASKED)
     ioapic.set_input(2, True)
     program(ioapic, 2, 0x30)
-    assert not wire.line.level
+    assert not wire.high()
 
 
 def test_a_level_sends_until_it_falls_and_waits_for_each_eoi(ioapic: IoApic, cpu: LocalApic, wire: Wire) -> None:
@@ -101,22 +101,22 @@ def test_a_level_sends_until_it_falls_and_waits_for_each_eoi(ioapic: IoApic, cpu
     assert cpu.acknowledge() == 0x39
     ioapic.set_input(9, False)
     ioapic.set_input(9, True)
-    assert not wire.line.level
+    assert not wire.high()
     cpu.mmio_write(0xB0, 0, 4)
     assert finish(cpu) == 0x39
-    assert wire.line.level
+    assert wire.high()
     ioapic.set_input(9, False)
     assert finish(cpu) == 0x39
-    assert not wire.line.level
+    assert not wire.high()
     assert read(ioapic, 0x10 + 18) == 0x39 | LEVEL
 
 
 def test_unmasking_a_level_that_is_asserted_sends_it(ioapic: IoApic, cpu: LocalApic, wire: Wire) -> None:
     program(ioapic, 9, 0x39 | LEVEL | MASKED)
     ioapic.set_input(9, True)
-    assert not wire.line.level
+    assert not wire.high()
     program(ioapic, 9, 0x39 | LEVEL)
-    assert wire.line.level
+    assert wire.high()
 
 
 def test_masking_keeps_remote_irr_and_the_eoi_then_sends_nothing(ioapic: IoApic, cpu: LocalApic, wire: Wire) -> None:
@@ -125,9 +125,9 @@ def test_masking_keeps_remote_irr_and_the_eoi_then_sends_nothing(ioapic: IoApic,
     program(ioapic, 9, 0x39 | LEVEL | MASKED)
     assert read(ioapic, 0x10 + 18) & REMOTE_IRR
     assert finish(cpu) == 0x39
-    assert not wire.line.level
+    assert not wire.high()
     program(ioapic, 9, 0x39 | LEVEL)
-    assert wire.line.level
+    assert wire.high()
 
 
 def test_the_eoi_register_ends_a_vector(ioapic: IoApic, cpu: LocalApic) -> None:
@@ -153,15 +153,15 @@ def test_a_level_that_nobody_accepts_stays_pending(ioapic: IoApic, cpu: LocalApi
     ioapic.set_input(9, True)
     assert not read(ioapic, 0x10 + 18) & REMOTE_IRR
     program(ioapic, 9, 0x39 | LEVEL, destination=0)
-    assert wire.line.level
+    assert wire.high()
 
 
 def test_polarity_is_kept_and_inputs_mean_assertion(ioapic: IoApic, cpu: LocalApic, wire: Wire) -> None:
     program(ioapic, 10, 0x40 | LEVEL | LOW)
     assert read(ioapic, 0x10 + 20) == 0x40 | LEVEL | LOW
-    assert not wire.line.level
+    assert not wire.high()
     ioapic.set_input(10, True)
-    assert wire.line.level
+    assert wire.high()
 
 
 def test_logical_destinations(ioapic: IoApic, cpu: LocalApic, wire: Wire) -> None:
@@ -175,7 +175,7 @@ def test_extint_asks_the_8259s(ioapic: IoApic, cpu: LocalApic, wire: Wire) -> No
     program(ioapic, 0, 7 << 8)
     ioapic.set_input(0, True)
     assert cpu.acknowledge() == 0x08
-    assert not wire.line.level
+    assert not wire.high()
 
 
 def test_reset_masks_everything_and_keeps_the_inputs(ioapic: IoApic, cpu: LocalApic, wire: Wire) -> None:
@@ -188,7 +188,7 @@ def test_reset_masks_everything_and_keeps_the_inputs(ioapic: IoApic, cpu: LocalA
     assert [read(ioapic, index) for index in (0, 0x10 + 18)] == [2 << 24, MASKED]
     cpu.mmio_write(0xF0, 0x1FF, 4)
     program(ioapic, 9, 0x39 | LEVEL)
-    assert wire.line.level
+    assert wire.high()
 
 
 def test_restoring_sends_nothing_and_goes_on_where_it_was(ioapic: IoApic, cpu: LocalApic, bus: ApicBus) -> None:

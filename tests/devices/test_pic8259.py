@@ -57,10 +57,10 @@ def test_icw1_clears_the_mask_and_forgets_edges(pic: Pic8259, wire: Wire) -> Non
     initialise(pic)
     assert pic.port_read(1, 1) == 0
     assert irr(pic, MASTER) == 0  # "An IR input must make a low-to-high transition to generate an interrupt."
-    assert not wire.line.level
+    assert not wire.high()
     pic.set_input(3, False)
     pic.set_input(3, True)
-    assert wire.line.level
+    assert wire.high()
 
 
 def test_icw4_is_not_awaited_when_icw1_does_not_announce_it(pic: Pic8259) -> None:
@@ -87,14 +87,14 @@ def test_the_mask_reads_back_as_the_probe_of_linux_wants_it(pic: Pic8259) -> Non
 def test_an_acknowledge_gives_the_vector_and_moves_the_request_into_service(pic: Pic8259, wire: Wire) -> None:
     initialise(pic)
     pic.set_input(4, True)
-    assert wire.line.level
+    assert wire.high()
     assert pic.acknowledge() == 0x0C
-    assert not wire.line.level
+    assert not wire.high()
     assert irr(pic, MASTER) == 0
     assert isr(pic, MASTER) == 0x10
     out(pic, 0, EOI)
     assert isr(pic, MASTER) == 0
-    assert not wire.line.level  # The input is still high, but there was no new edge.
+    assert not wire.high()  # The input is still high, but there was no new edge.
 
 
 def test_lower_numbers_have_priority_and_preempt(pic: Pic8259, wire: Wire) -> None:
@@ -102,13 +102,13 @@ def test_lower_numbers_have_priority_and_preempt(pic: Pic8259, wire: Wire) -> No
     pulse(pic, 5)
     pulse(pic, 3)
     assert pic.acknowledge() == 0x0B
-    assert not wire.line.level
+    assert not wire.high()
     pulse(pic, 1)
-    assert wire.line.level
+    assert wire.high()
     assert pic.acknowledge() == 0x09
     out(pic, 0, EOI)
     assert isr(pic, MASTER) == 0x08
-    assert not wire.line.level
+    assert not wire.high()
     out(pic, 0, EOI)
     assert pic.acknowledge() == 0x0D
 
@@ -130,9 +130,9 @@ def test_a_slave_interrupt_is_in_service_in_both_chips(pic: Pic8259, wire: Wire)
     assert pic.acknowledge() == 0x70
     assert (isr(pic, MASTER), isr(pic, SLAVE)) == (0x04, 0x01)
     pulse(pic, 12)
-    assert not wire.line.level
+    assert not wire.high()
     out(pic, SLAVE, EOI)
-    assert not wire.line.level  # The master still serves the cascade.
+    assert not wire.high()  # The master still serves the cascade.
     out(pic, MASTER, EOI)
     assert pic.acknowledge() == 0x74
 
@@ -142,9 +142,9 @@ def test_special_fully_nested_mode_lets_the_slave_interrupt_its_own_service(pic:
     pulse(pic, 12)
     assert pic.acknowledge() == 0x74
     pulse(pic, 3)
-    assert not wire.line.level  # Below the cascade nothing changes.
+    assert not wire.high()  # Below the cascade nothing changes.
     pulse(pic, 8)
-    assert wire.line.level
+    assert wire.high()
     assert pic.acknowledge() == 0x70
 
 
@@ -153,7 +153,7 @@ def test_without_special_fully_nested_mode_the_slave_waits(pic: Pic8259, wire: W
     pulse(pic, 12)
     pic.acknowledge()
     pulse(pic, 8)
-    assert not wire.line.level
+    assert not wire.high()
 
 
 def test_an_acknowledge_without_a_request_is_spurious_level_7(pic: Pic8259) -> None:
@@ -166,15 +166,15 @@ def test_masking_a_request_takes_the_interrupt_away_and_unmasking_brings_it_back
     initialise(pic)
     pic.set_input(4, True)
     out(pic, 1, 0x10)
-    assert not wire.line.level
+    assert not wire.high()
     assert irr(pic, MASTER) == 0x10
     out(pic, 1, 0)
-    assert wire.line.level
+    assert wire.high()
     out(pic, 3, 0xFF)
     pic.acknowledge()
     out(pic, 0, EOI)
     pic.set_input(8, True)
-    assert not wire.line.level
+    assert not wire.high()
     assert irr(pic, MASTER) == 0
 
 
@@ -187,9 +187,9 @@ def test_a_level_input_requests_as_long_as_it_is_high(pic: Pic8259, wire: Wire) 
     assert pic.acknowledge() == 0x0D
     assert irr(pic, MASTER) == 0x20
     out(pic, 0, EOI)
-    assert wire.line.level
+    assert wire.high()
     pic.set_input(5, False)
-    assert not wire.line.level
+    assert not wire.high()
     assert irr(pic, MASTER) == 0
     assert pic.acknowledge() == 0x0F
 
@@ -208,7 +208,7 @@ def test_automatic_eoi_leaves_nothing_in_service(pic: Pic8259, wire: Wire) -> No
     pulse(pic, 1)
     assert pic.acknowledge() == 0x08
     assert isr(pic, MASTER) == 0
-    assert wire.line.level
+    assert wire.high()
     assert pic.acknowledge() == 0x09
     # The output fell with the first acknowledge, so an edge-triggered listener sees two interrupts.
     assert wire.levels == [True, False, True, False]
@@ -259,7 +259,7 @@ def test_special_mask_mode_opens_all_levels_but_the_masked_one(pic: Pic8259, wir
     out(pic, 1, 0x08)
     out(pic, 0, 0x68)
     pulse(pic, 6)
-    assert wire.line.level
+    assert wire.high()
     assert pic.acknowledge() == 0x0E
     out(pic, 0, EOI)  # A masked level in service is out of the reach of a non-specific EOI.
     assert isr(pic, MASTER) == 0x08
@@ -275,7 +275,7 @@ def test_poll_acknowledges_by_a_read(pic: Pic8259, wire: Wire) -> None:
     pulse(pic, 6)
     out(pic, 0, 0x0C)
     assert pic.port_read(0, 1) == 0x86
-    assert not wire.line.level
+    assert not wire.high()
     assert isr(pic, MASTER) == 0x40
     out(pic, 0, EOI)
     out(pic, 0, 0x0C)
@@ -310,7 +310,7 @@ def test_restoring_tells_nobody_and_goes_on_where_it_was(pic: Pic8259) -> None:
     other.restore(state)
     assert other.save() == state
     assert wire.levels == []
-    assert wire.line.level
+    assert wire.high()
     assert [other.acknowledge(), pic.acknowledge()] == [0x74, 0x74]
     out(other, MASTER, EOI)
     assert other.acknowledge() == 0x0C

@@ -212,7 +212,7 @@ def test_the_periodic_interrupt_has_the_chosen_rate(rtc: RtcMc146818, time: Gues
     edges = 0
     for _ in range(1024):
         time.advance(SECOND // 1024 + 1)
-        edges += wire.line.level
+        edges += wire.high()
         read(rtc, C)
     assert edges == 1024
     write(rtc, A, 0x21)  # 256 Hz
@@ -289,9 +289,9 @@ def test_reset_clears_enables_and_flags_but_not_the_time(rtc: RtcMc146818, time:
     write(rtc, 0x40, 0x77)
     write(rtc, B, 0x76)
     time.advance(SECOND)
-    assert wire.line.level
+    assert wire.high()
     rtc.reset()
-    assert not wire.line.level
+    assert not wire.high()
     assert read(rtc, B) == 0x06
     assert read(rtc, C) == 0
     assert read(rtc, 0x40) == 0x77
