@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 
 import pytest
 from attrs import define, field
 
+from vmcore.engine import RunExit
 from vmcore.machine.scheduler import YIELD_AFTER, Cut, CutReason, Scheduler
 
 QUANTUM = 5_000
 
 
-class Reason(Enum):
-    BUDGET = auto()
-    STOP = auto()
-    BREAK = auto()
-    HALT = auto()
-    YIELD = auto()
-    SHUTDOWN = auto()
-
-
-@define
-class Result:
-    reason: Reason
-
-
-Step = Callable[["ScriptedCpu"], Reason | None]
+Step = Callable[["ScriptedCpu"], RunExit | None]
 
 
 @define(eq=False)
@@ -36,29 +22,29 @@ class ScriptedCpu:
 
     step: Step = lambda cpu: None
     instructions: int = 0
-    yields: bool = False
+    yields: int = 0
     halted: bool = False
     stop: bool = False
     broken: bool = False
     times: list[tuple[int, int]] = field(factory=list)
 
-    def run(self, instructions: int) -> Result:
+    def run(self, instructions: int) -> RunExit:
         for _ in range(instructions):
             if self.stop:
                 self.stop = False
-                return Result(Reason.STOP)
+                return RunExit.STOP
             if self.broken:
                 self.broken = False
-                return Result(Reason.BREAK)
+                return RunExit.BREAK
             if self.halted:
-                return Result(Reason.HALT)
+                return RunExit.HALT
             reason = self.step(self)
             self.instructions += 1
-            if reason is Reason.HALT:
+            if reason is RunExit.HALT:
                 self.halted = True
-            if reason is not None and (reason is not Reason.YIELD or self.yields):
-                return Result(reason)
-        return Result(Reason.BUDGET)
+            if reason is not None and (reason is not RunExit.YIELD or self.yields):
+                return reason
+        return RunExit.BUDGET
 
     def request_stop(self) -> None:
         self.stop = True
@@ -66,12 +52,12 @@ class ScriptedCpu:
     def break_run(self) -> None:
         self.broken = True
 
-    def set_time(self, ns: int) -> None:
-        self.times.append((self.instructions, ns))
+    def set_time(self, base_ns: int) -> None:
+        self.times.append((self.instructions, base_ns))
 
 
-def halt(cpu: ScriptedCpu) -> Reason:
-    return Reason.HALT
+def halt(cpu: ScriptedCpu) -> RunExit:
+    return RunExit.HALT
 
 
 def scheduler(*cpus: ScriptedCpu, instruction_ns: int = 1) -> Scheduler:
@@ -173,7 +159,7 @@ def test_time_never_goes_back_from_one_vcpu_to_the_next() -> None:
 
 
 def test_pause_passes_the_turn_on_but_not_at_the_beginning_of_a_turn() -> None:
-    spinning = ScriptedCpu(lambda cpu: Reason.YIELD)
+    spinning = ScriptedCpu(lambda cpu: RunExit.YIELD)
     working = ScriptedCpu()
     made = scheduler(spinning, working)
     made.run(YIELD_AFTER + 1)
@@ -183,12 +169,13 @@ def test_pause_passes_the_turn_on_but_not_at_the_beginning_of_a_turn() -> None:
 
 
 def test_pause_means_nothing_where_only_one_vcpu_is_busy() -> None:
-    cpu = ScriptedCpu(lambda cpu: Reason.YIELD)
+    cpu = ScriptedCpu(lambda cpu: RunExit.YIELD)
     made = scheduler(cpu, ScriptedCpu(halt))
     made.run(2 * QUANTUM)
-    made.exits.clear()
+    before = made.exits[RunExit.BUDGET]
     made.run(10 * QUANTUM)
-    assert dict(made.exits) == {"BUDGET": 1}
+    assert made.exits[RunExit.BUDGET] == before + 1
+    assert made.exits[RunExit.YIELD] == 0
 
 
 def test_a_vcpu_that_is_woken_gets_its_turn_at_that_very_instruction() -> None:
@@ -229,7 +216,7 @@ def test_an_interruption_from_a_timer_ends_the_run() -> None:
 
 
 def test_a_triple_fault_ends_the_run_and_names_the_vcpu() -> None:
-    made = scheduler(ScriptedCpu(halt), ScriptedCpu(lambda cpu: Reason.SHUTDOWN))
+    made = scheduler(ScriptedCpu(halt), ScriptedCpu(lambda cpu: RunExit.SHUTDOWN))
     assert made.run() == Cut(CutReason.SHUTDOWN, cpu=1)
 
 
@@ -238,7 +225,7 @@ def busy_machine() -> tuple[Scheduler, list[tuple[int, int]]]:
     log: list[tuple[int, int]] = []
 
     def script(index: int) -> Step:
-        def step(cpu: ScriptedCpu) -> Reason | None:
+        def step(cpu: ScriptedCpu) -> RunExit | None:
             log.append((index, made.time()))
             number = cpu.instructions * 7 + index
             if number % 1009 == 0:
@@ -247,8 +234,8 @@ def busy_machine() -> tuple[Scheduler, list[tuple[int, int]]]:
                 made.notice(other)
             if number % 2503 == 0:
                 timers[index].arm(made.time() + 300)
-                return Reason.HALT
-            return Reason.YIELD if number % 11 == 0 else None
+                return RunExit.HALT
+            return RunExit.YIELD if number % 11 == 0 else None
 
         return step
 
@@ -291,4 +278,5 @@ def test_a_restored_scheduler_runs_on_as_the_saved_one_does() -> None:
 def test_exits_are_counted_by_reason() -> None:
     made = scheduler(ScriptedCpu(halt))
     made.run()
-    assert dict(made.exits) == {"HALT": 1}
+    assert {reason for reason, count in made.exits.items() if count} == {RunExit.HALT}
+    assert made.exits[RunExit.HALT] == 1

@@ -1,7 +1,7 @@
 """What reaches a machine from outside, as values: the log of them, with the configuration, is the whole story of a run.
 
-Each input is stamped with the machine's instruction count and guest time at which it took effect.  The count alone would not do: while
-all vCPUs are halted time is skipped without instructions.
+Each input is stamped with the machine's instruction count and guest time at which it took effect.  The count alone
+would not do: while all vCPUs are halted time is skipped without instructions.
 """
 
 from __future__ import annotations

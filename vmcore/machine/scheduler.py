@@ -22,16 +22,16 @@ instruction.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from enum import IntEnum, auto
 from typing import Final, Protocol, final
 
 from attrs import frozen
 
+from vmcore.engine.registers import RunExit
 from vmcore.hardware.clock import Clock
 
-__all__ = ["Cut", "CutReason", "Outcome", "Scheduler", "SchedulerState", "VirtualCpu"]
+__all__ = ["Cut", "CutReason", "Scheduler", "SchedulerState", "VirtualCpu"]
 
 YIELD_AFTER: Final = 2_000
 """Instructions of a turn during which PAUSE is an ordinary instruction."""
@@ -40,34 +40,20 @@ LONGEST_CALL: Final = 20_000_000
 """Instructions of one native call at most: between calls Python sees pending signals."""
 
 
-class RunReason(Protocol):
-    """Why a native run returned: the engine's enum."""
-
-    @property
-    def name(self) -> str: ...
-
-
-class Outcome(Protocol):
-    """What a native run returns: the engine's RunResult."""
-
-    @property
-    def reason(self) -> RunReason: ...
-
-
 class VirtualCpu(Protocol):
     """What the scheduler needs of a vCPU; the engine's Cpu has it."""
 
-    yields: bool
+    yields: int
     """Whether PAUSE ends a run."""
 
     @property
     def instructions(self) -> int:
         """Retired since the vCPU was made; exact, also within a callback."""
 
-    def run(self, instructions: int) -> Outcome: ...
+    def run(self, instructions: int) -> RunExit: ...
     def request_stop(self) -> None: ...
     def break_run(self) -> None: ...
-    def set_time(self, ns: int) -> None:
+    def set_time(self, base_ns: int) -> None:
         """Guest time at the current instruction count; from there on it advances with each instruction."""
 
 
@@ -112,7 +98,11 @@ class SchedulerState:
     busy: int
 
 
-_PLAIN: Final = frozenset({"BUDGET", "BREAK", "STOP"})
+_CUTS: Final = {
+    RunExit.SHUTDOWN: CutReason.SHUTDOWN,
+    RunExit.BREAKPOINT: CutReason.BREAKPOINT,
+    RunExit.WATCHPOINT: CutReason.WATCHPOINT,
+}
 
 
 @final
@@ -125,7 +115,7 @@ class Scheduler:
         self.quantum = max(quantum_ns // instruction_ns, 1)
         self.clock = Clock(self.time)
         self.clock.on_rearm = self._rearmed
-        self.exits: Counter[str] = Counter()
+        self.exits = dict.fromkeys(RunExit, 0)
         """How often native runs returned, by reason."""
         self._turn = 0
         self._current = self.cpus[0]
@@ -210,6 +200,12 @@ class Scheduler:
 
         warp: skip idle time; without it the run ends as soon as no vCPU is busy.
         """
+        try:
+            return self._run(instructions, until_ns, warp)
+        finally:
+            self._current.yields = 0  # Parked machines of one state look the same, however they came there.
+
+    def _run(self, instructions: int | None, until_ns: int | None, warp: bool) -> Cut:
         clock, tick = self.clock, self.instruction_ns
         end_count = None if instructions is None else self.instructions + instructions
         while True:
@@ -239,31 +235,31 @@ class Scheduler:
             if end is not None:
                 count = min(count, -((now - end) // tick))
             alone = self._busy == 1 << self._turn
-            cpu.yields = False
+            cpu.yields = 0
             if not alone:
                 used = cpu.instructions - self._turn_start
                 if used < YIELD_AFTER:
                     count = min(count, YIELD_AFTER - used, self.quantum - used)
                 else:
                     count = min(count, self.quantum - used)
-                    cpu.yields = True
+                    cpu.yields = 1
             self._alone = alone
             self._call_end_ns = now + count * tick
             self._inside = True
             try:
-                reason = cpu.run(count).reason.name
+                reason = cpu.run(count)
             finally:
                 self._inside = False
             self.exits[reason] += 1
-            if reason in _PLAIN:
+            if reason <= RunExit.STOP or reason is RunExit.BREAK:
                 continue
-            if reason in ("HALT", "WAIT"):
+            if reason is RunExit.HALT or reason is RunExit.WAIT:
                 # An interrupt that came in the very callback that halted it has made it busy: the engine looks again.
                 self._busy &= ~(1 << self._turn)
-            elif reason == "YIELD":
+            elif reason is RunExit.YIELD:
                 self._pass_on()
             else:
-                return Cut(CutReason[reason], self._turn)
+                return Cut(_CUTS[reason], self._turn)
 
     def _choose(self) -> bool:
         """Settle whose turn it is: the one that has it while it is busy and its quantum lasts, else the next busy
@@ -285,6 +281,7 @@ class Scheduler:
 
     def _pass_to(self, index: int) -> None:
         now, total = self.time(), self.instructions
+        self._current.yields = 0
         self._turn = index
         self._current = cpu = self.cpus[index]
         self._turn_start = count = cpu.instructions
@@ -309,7 +306,7 @@ class Scheduler:
         )
 
     def restore(self, state: SchedulerState) -> None:
-        """Take a saved state, after the vCPUs have taken theirs."""
+        """Take a saved state, after the vCPUs have taken theirs, with their time."""
         self._turn = state.turn
         self._current = cpu = self.cpus[state.turn]
         self._turn_start = cpu.instructions - state.used
@@ -317,4 +314,3 @@ class Scheduler:
         self._count_offset = state.instructions - cpu.instructions
         self._busy = state.busy
         self._stop = self._requested = False
-        cpu.set_time(state.now_ns)

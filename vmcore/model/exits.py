@@ -63,13 +63,14 @@ class Breakpoint:
 
 @frozen
 class Watchpoint:
-    """A vCPU touched watched memory; the instruction has been executed.  pc: linear address of the next one."""
+    """A vCPU touched watched memory; the instruction has been executed.
+
+    pc: linear address of the next instruction; address: linear address of the access.
+    """
 
     cpu: int
     pc: int
     address: int
-    size: int
-    write: bool
 
 
 @frozen

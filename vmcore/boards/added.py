@@ -1,0 +1,40 @@
+"""Devices that a configuration adds to a board, by the names that users of QEMU know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vmcore.devices.debug_exit import DebugExitPort
+from vmcore.devices.debugcon import Debugcon
+from vmcore.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vmcore.boards.board import AddedDevice, Board
+
+__all__ = ["add_devices"]
+
+
+def add_devices(board: Board, added: Sequence[AddedDevice]) -> None:
+    """Build the devices and put them in their places.  ConfigError where a place is taken or there is none."""
+    for device in added:
+        try:
+            _BUILDERS[device.model](board, device)
+        except ConfigError as error:
+            raise ConfigError(device.where, error.value, error.expected) from error
+
+
+def _debug_exit(board: Board, added: AddedDevice) -> None:
+    device = DebugExitPort(exit=board.services.debug_exit)
+    base, size = added.properties["iobase"], added.properties["iosize"]
+    board.ports.claim(base, size, device, added.model)
+    board.add(added.path, device)
+
+
+def _debugcon(board: Board, added: AddedDevice) -> None:
+    device = Debugcon(sink=board.services.debugcon, readback=added.properties["readback"])
+    board.ports.claim(added.properties["iobase"], 1, device, added.model)
+    board.add(added.path, device)
+
+
+_BUILDERS: Mapping[str, Callable[[Any, Any], None]] = {"isa-debug-exit": _debug_exit, "isa-debugcon": _debugcon}

@@ -1,0 +1,167 @@
+"""What every board offers to the machine, and what the machine gives to a board."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from attrs import frozen
+
+from vmcore.devices.serial16550 import Serial16550
+from vmcore.devices.serial_backend import SerialBackend
+from vmcore.engine import Cpu, PhysicalMemory
+from vmcore.firmware.boot_image import BootImage
+from vmcore.firmware.platform import PlatformLayout
+from vmcore.hardware.clock import Clock
+from vmcore.hardware.device import Device
+from vmcore.hardware.emit import Emit
+from vmcore.hardware.memory_map import Alias, MemoryMap, Mmio, Ram, Rom
+from vmcore.hardware.ports import BulkPorts, PortRange, PortSpace
+from vmcore.hardware.tree import ObjectTree
+
+__all__ = ["AddedDevice", "Board", "BoardServices"]
+
+
+@frozen
+class AddedDevice:
+    """A device that the configuration adds to the board.  where: its place in the configuration, for errors."""
+
+    model: str
+    properties: Mapping[str, int]
+    path: str
+    where: str
+
+
+@frozen(kw_only=True, eq=False)
+class BoardServices:
+    """The machine as a board sees it."""
+
+    memory: PhysicalMemory
+    cpus: Sequence[Cpu]
+    clock: Clock
+    tree: ObjectTree
+    emit: Emit
+    notice: Callable[[int], None]
+    """A vCPU may have something to do now: an interrupt pin, NMI, INIT or start-up IPI."""
+    turn: Callable[[], int]
+    """Index of the vCPU whose turn it is: the one that makes the access that a device is asked about."""
+    power_off: Callable[[], None]
+    """The guest switched the machine off."""
+    reset: Callable[[], None]
+    """The guest asked for a reset of the machine."""
+    debug_exit: Callable[[int], None]
+    """The guest wrote to isa-debug-exit."""
+    debugcon: Callable[[bytes], None]
+    """Where the bytes of a debug console go to."""
+    serial: Sequence[SerialBackend] = ()
+    """What the serial ports are plugged into; as many as the board is to have."""
+    rtc: int = 0
+    """What the real-time clock shows at guest time 0: seconds since 1970."""
+
+
+class Board(ABC):
+    """Devices, wired.  A board is built once; everything on it lives as long as the machine."""
+
+    def __init__(self, services: BoardServices, layout: PlatformLayout) -> None:
+        self.services = services
+        self.layout = layout
+        """What firmware tells the guest about the board."""
+        self.memory_map = MemoryMap()
+        self.ports = PortSpace()
+        self.devices: dict[str, Device[Any]] = {}
+        """Every device by its path in the object tree, in the order in which they are reset, saved and restored."""
+        self.uarts: list[Serial16550] = []
+        """The serial ports in order."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Reset all devices, and the wiring that is no device.  The vCPUs are reset by the machine before."""
+
+    @abstractmethod
+    def booted(self, image: BootImage) -> None:
+        """Leave the board as firmware leaves it to the operating system in `image`."""
+
+    @property
+    def resets_after_triple_fault(self) -> bool:
+        """Whether the board's logic resets the machine when a vCPU shuts down after a triple fault."""
+        return True
+
+    def key(self, key: str, pressed: bool) -> bool:
+        """Press or release a key; False where there is no keyboard or it has no room."""
+        return False
+
+    def press_power_button(self) -> bool:
+        """Press the power button; False where there is none."""
+        return False
+
+    def save(self) -> dict[str, Any]:
+        """The states of all devices by path."""
+        return {path: device.save() for path, device in self.devices.items()}
+
+    def restore(self, states: Mapping[str, Any]) -> None:
+        """Take saved states."""
+        for path, device in self.devices.items():
+            device.restore(states[path])
+
+    # --- for boards
+
+    def add(self, path: str, device: Device[Any]) -> None:
+        """Make a device known: to the object tree, to reset, save and restore."""
+        self.services.tree.add(path, device)
+        self.devices[path] = device
+
+    def connect(self) -> None:
+        """Tell the engine of the memory map and the port space, once all is in place."""
+        memory = self.services.memory
+        for region in self.memory_map:
+            match region:
+                case Ram():
+                    memory.map_ram(region.base, region.size)
+                case Rom():
+                    memory.map_ram(region.base, region.size, rom=True, contents=region.contents)
+                case Alias():
+                    memory.map_alias(region.base, region.size, region.target)
+                case Mmio(device=device, offset=offset):
+                    memory.map_device(
+                        region.base,
+                        region.size,
+                        from_offset(device.mmio_read, offset),
+                        from_offset(device.mmio_write, offset),
+                    )
+        memory.set_port_handlers(self.ports.read, self.ports.write)
+        for claimed in self.ports.ranges:
+            self.connect_ports(claimed)
+
+    def connect_ports(self, claimed: PortRange) -> None:
+        """Let the guest's accesses to a range go to its device directly."""
+        device, offset = claimed.device, claimed.offset
+        self.services.memory.map_port(
+            claimed.base,
+            claimed.length,
+            from_offset(device.port_read, offset),
+            from_offset(device.port_write, offset),
+            from_offset(device.read_bulk, offset) if isinstance(device, BulkPorts) else None,
+            from_offset(device.write_bulk, offset) if isinstance(device, BulkPorts) else None,
+        )
+
+    def disconnect(self) -> None:
+        """Give all guest memory back to the host."""
+        memory = self.services.memory
+        for start, size, _ in memory.regions():
+            memory.unmap(start, size)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def from_offset(access: Callable[Concatenate[int, P], R], offset: int) -> Callable[Concatenate[int, P], R]:
+    """The same access, for a range that shows a device's registers from `offset` on."""
+    if not offset:
+        return access
+
+    def shifted(at: int, /, *rest: P.args, **named: P.kwargs) -> R:
+        return access(at + offset, *rest, **named)
+
+    return shifted

@@ -1,0 +1,38 @@
+"""What a PC's firmware leaves in CMOS memory: the sizes of memory and what equipment there is.
+
+Source: IBM PC AT Technical Reference (1985), "CMOS RAM Address Map"; 0x34, 0x35 and 0x5B-0x5D, the memory above 16 MiB
+and above 4 GiB, are as later firmware uses them.
+"""
+
+from __future__ import annotations
+
+from vmcore.firmware.platform import PlatformLayout
+from vmcore.model.units import KIB, MIB
+
+__all__ = ["cmos_contents"]
+
+COPROCESSOR, MOUSE = 0x02, 0x04
+
+
+def cmos_contents(layout: PlatformLayout) -> dict[int, int]:
+    """Bytes of CMOS memory by index."""
+    base = min(layout.conventional_end // KIB, 640)
+    above = max(layout.low_ram - MIB, 0)
+    extended = min(above // KIB, 0xFFFF)
+    beyond = min(max(above - 15 * MIB, 0) // (64 * KIB), 0xFFFF)
+    high = layout.high_ram // (64 * KIB)
+    return {
+        0x14: COPROCESSOR | (MOUSE if layout.mouse else 0),
+        0x15: base & 0xFF,
+        0x16: base >> 8,
+        0x17: extended & 0xFF,
+        0x18: extended >> 8,
+        0x30: extended & 0xFF,
+        0x31: extended >> 8,
+        0x34: beyond & 0xFF,
+        0x35: beyond >> 8,
+        0x5B: high & 0xFF,
+        0x5C: high >> 8 & 0xFF,
+        0x5D: high >> 16 & 0xFF,
+        0x5F: layout.cpus - 1,
+    }

@@ -1,0 +1,396 @@
+"""The board `pc`: an ISA PC with local APICs, an IOAPIC and ACPI.
+
+Addresses and interrupts are those of the PC/AT (IBM PC AT Technical Reference, 1985), of the Intel MultiProcessor
+Specification 1.4 (APICs, virtual wire mode) and, for power management, `PlatformLayout`'s.
+
+Memory: RAM from 0, without the 384 KiB of the upper memory area; from 1 MiB to at most 3 GiB; and the rest from 4
+GiB on.  The upper memory area has the video window, which is empty without a video card, and 256 KiB of ROM at
+0xC0000, whose upper 64 KiB show again below 4 GiB, where the processor starts.
+
+Interrupts: each ISA line leads to the pair of 8259s and to the IOAPIC, as on every PC with both; the timer is on
+IOAPIC pin 2.  The 8259s' output is on LINT0 of the local APICs.  The operating system masks those that it does not
+use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, final
+
+from vmcore.block.raw import DiskBackend
+from vmcore.boards.added import add_devices
+from vmcore.boards.board import AddedDevice, Board, BoardServices
+from vmcore.boards.cmos import cmos_contents
+from vmcore.devices.acpi_pm import AcpiPm, SleepState
+from vmcore.devices.apic_bus import ApicBus
+from vmcore.devices.bios_disk import PORTS as DISK_PORTS
+from vmcore.devices.bios_disk import BiosDisk
+from vmcore.devices.i8042 import I8042
+from vmcore.devices.ioapic import IoApic
+from vmcore.devices.local_apic import LocalApic
+from vmcore.devices.pic8259 import Pic8259
+from vmcore.devices.pit8254 import Pit8254
+from vmcore.devices.port92 import Port92
+from vmcore.devices.post import PostPort
+from vmcore.devices.ps2_keyboard import Ps2Keyboard
+from vmcore.devices.reset_control import ResetControl
+from vmcore.devices.rtc_mc146818 import RtcMc146818
+from vmcore.devices.serial16550 import Serial16550
+from vmcore.firmware.boot_image import BootImage
+from vmcore.firmware.platform import PlatformLayout, SerialPort
+from vmcore.hardware.clock import Timer
+from vmcore.hardware.irq import IrqLine, SharedLine
+from vmcore.hardware.memory_map import Alias, Mmio, Ram, Rom
+from vmcore.model.units import GIB, KIB, MIB, SECOND
+
+__all__ = ["PcBoard", "pc_layout"]
+
+SERIAL_PORTS: Final = (SerialPort(0x3F8, 4), SerialPort(0x2F8, 3), SerialPort(0x3E8, 4), SerialPort(0x2E8, 3))
+
+TIMER_IRQ: Final = 0
+TIMER_PIN: Final = 2
+KEYBOARD_IRQ: Final = 1
+RTC_IRQ: Final = 8
+MOUSE_IRQ: Final = 12
+
+UPPER_MEMORY: Final = 0xA0000
+ROM_START: Final = 0xC0000
+ROM_SIZE: Final = 256 * KIB
+RESET_ROM: Final = 0xFFFF_0000
+RESET_ROM_SIZE: Final = 64 * KIB
+APIC_PAGE: Final = 4 * KIB
+POST_PORT: Final = 0x80
+
+# Model-specific registers whose meaning lies outside the processor core (SDM vol. 4, table 2-2).
+IA32_TSC: Final = 0x10
+IA32_APIC_BASE: Final = 0x1B
+IA32_TSC_ADJUST: Final = 0x3B
+IA32_TSC_DEADLINE: Final = 0x6E0
+APIC_MSRS: Final = (IA32_TSC, IA32_APIC_BASE, IA32_TSC_ADJUST, IA32_TSC_DEADLINE)
+
+VIRTUAL_WIRE: Final = ((LocalApic.SVR, 0x1FF), (LocalApic.LVT_LINT0, 0x700), (LocalApic.LVT_LINT1, 0x400))
+"""The local APIC of the first processor, enabled, with the 8259s at LINT0 and NMI at LINT1 (MP specification 1.4,
+3.6.2.2)."""
+
+
+def pc_layout(
+    *, memory: int, cpus: int, serials: int, long_mode: bool = True, physical_bits: int = 40, acpi: bool = True
+) -> PlatformLayout:
+    """Where everything is on a `pc` with so much RAM, and so many vCPUs and serial ports."""
+    return PlatformLayout(
+        memory=memory,
+        cpus=cpus,
+        long_mode=long_mode,
+        physical_bits=physical_bits,
+        serial=SERIAL_PORTS[:serials],
+        acpi=acpi,
+    )
+
+
+@final
+class PcBoard(Board):
+    """An ISA PC.
+
+    layout: where things are, from `pc_layout`; disks: what the built-in BIOS can reach, by its drive numbers.
+    """
+
+    def __init__(
+        self,
+        services: BoardServices,
+        layout: PlatformLayout,
+        disks: Mapping[int, DiskBackend],
+        added: Sequence[AddedDevice] = (),
+    ) -> None:
+        super().__init__(services, layout)
+        self._apic_pages: set[int] | None = None
+        self._map_memory()
+        self._build_interrupts()
+        self._build_timers()
+        self._build_input()
+        self._build_serial()
+        self._build_power()
+        self._build_firmware_devices(disks)
+        add_devices(self, added)
+        self.connect()
+        self._apic_pages = set()
+        self._place_apics()
+
+    # --- memory
+
+    def _map_memory(self) -> None:
+        layout = self.layout
+        self.memory_map.add(Ram(0, min(layout.memory, UPPER_MEMORY), "conventional"))
+        if layout.low_ram > MIB:
+            self.memory_map.add(Ram(MIB, layout.low_ram - MIB, "extended", MIB))
+        if layout.high_ram:
+            self.memory_map.add(Ram(4 * GIB, layout.high_ram, "above 4 GiB", layout.low_ram))
+        self.memory_map.add(Rom(ROM_START, ROM_SIZE, "rom", bytes(ROM_SIZE)))
+        self.memory_map.add(Alias(RESET_ROM, RESET_ROM_SIZE, "reset rom", MIB - RESET_ROM_SIZE))
+
+    # --- interrupts
+
+    def _build_interrupts(self) -> None:
+        services = self.services
+        self.bus = ApicBus()
+        self.apics: list[LocalApic] = []
+        self._tsc_changes: list[Timer] = []
+        self.pic = Pic8259(intr=IrqLine(self._pic_output, "8259 output"))
+        for index, cpu in enumerate(services.cpus):
+            apic = LocalApic(
+                bus=self.bus,
+                clock=services.clock,
+                intr=IrqLine(self._interrupt_pin(index), f"interrupt of cpu{index}"),
+                apic_id=index,
+                bsp=index == 0,
+                acknowledge_extint=self.pic.acknowledge,
+                on_nmi=self._signal(index, cpu.nmi),
+                on_init=self._signal(index, cpu.init),
+                on_startup=self._startup(index),
+                on_base=self._apic_moved,
+                tsc_to_ns=self._tsc_to_ns(index),
+            )
+            self.apics.append(apic)
+            self.add(f"/machine/cpus/cpu{index}/lapic", apic)
+            cpu.acknowledge = apic.acknowledge
+            cpu.on_cr8_write = apic.write_cr8
+            cpu.set_msr_hooks(APIC_MSRS, self._read_msr(apic), self._write_msr(apic))
+        self.ioapic = IoApic(bus=self.bus, apic_id=self.layout.io_apic_id)
+        self.add("/machine/pic", self.pic)
+        self.add("/machine/ioapic", self.ioapic)
+        self.ports.claim(0x20, 2, self.pic, "8259 master")
+        self.ports.claim(0xA0, 2, self.pic, "8259 slave", 2)
+        self.ports.claim(0x4D0, 2, self.pic, "edge/level control", 4)
+        self.memory_map.add(Mmio(self.layout.io_apic, APIC_PAGE, "ioapic", self.ioapic))
+
+    def isa_irq(self, number: int, name: str) -> IrqLine:
+        """A line to input `number` of the 8259s and of the IOAPIC."""
+        to_pic = self.pic.input(number)
+        to_ioapic = self.ioapic.input(TIMER_PIN if number == TIMER_IRQ else number)
+
+        def both(level: bool) -> None:
+            to_pic(level)
+            to_ioapic(level)
+
+        return IrqLine(both, f"irq {number} ({name})")
+
+    def _pic_output(self, level: bool) -> None:
+        # LINT0 of all local APICs; usually only the first one's lets it through.
+        for apic in self.apics:
+            apic.set_lint0(level)
+
+    def _interrupt_pin(self, index: int) -> Callable[[bool], None]:
+        set_interrupt, notice = self.services.cpus[index].set_interrupt, self.services.notice
+
+        def pin(level: bool) -> None:
+            set_interrupt(level)
+            if level:
+                notice(index)
+
+        return pin
+
+    def _signal(self, index: int, deliver: Callable[[], None]) -> Callable[[], None]:
+        def signal() -> None:
+            deliver()
+            self.services.notice(index)
+
+        return signal
+
+    def _startup(self, index: int) -> Callable[[int], None]:
+        def startup(vector: int) -> None:
+            self.services.cpus[index].sipi(vector)
+            self.services.notice(index)
+
+        return startup
+
+    def _tsc_to_ns(self, index: int) -> Callable[[int], int]:
+        cpu, clock = self.services.cpus[index], self.services.clock
+        hz = cpu.model.tsc_hz
+
+        def convert(tsc: int) -> int:
+            # From where the counter stands now: the guest may have written to it.
+            return clock.now - (min(cpu.tsc - tsc, 0) * SECOND // hz)
+
+        return convert
+
+    @staticmethod
+    def _read_msr(apic: LocalApic) -> Callable[[int], int | None]:
+        def read(index: int) -> int | None:
+            if index == IA32_APIC_BASE:
+                return apic.read_base()
+            return apic.read_tsc_deadline() if index == IA32_TSC_DEADLINE else None
+
+        return read
+
+    def _write_msr(self, apic: LocalApic) -> Callable[[int, int], bool | None]:
+        # The engine keeps the TSC; the APIC has to hear of a change once it is made, before the next instruction.
+        changed = self.services.clock.timer(apic.tsc_changed, f"tsc-changed-{apic.apic_id}")
+        self._tsc_changes.append(changed)
+
+        def write(index: int, value: int) -> bool | None:
+            if index == IA32_APIC_BASE:
+                return apic.write_base(value)
+            if index == IA32_TSC_DEADLINE:
+                apic.write_tsc_deadline(value)
+                return True
+            changed.arm(self.services.clock.now)
+            return None
+
+        return write
+
+    # Each processor sees its own local APIC at the page that its IA32_APIC_BASE names.
+
+    def _apic_moved(self, base: int, enabled: bool) -> None:
+        self._place_apics()
+
+    def _place_apics(self) -> None:
+        if self._apic_pages is None:  # The board is still being built.
+            return
+        wanted = {apic.read_base() & ~0xFFF for apic in self.apics if apic.enabled}
+        for page in self._apic_pages - wanted:
+            self.services.memory.unmap(page, APIC_PAGE)
+            self._apic_pages.discard(page)
+        for page in sorted(wanted - self._apic_pages):
+            region = self.memory_map.at(page)
+            if region is None:  # Over RAM or a device the board has no way to show it; what was there stays.
+                self.services.memory.map_device(page, APIC_PAGE, *self._apic_access(page))
+                self._apic_pages.add(page)
+
+    def _apic_access(self, page: int) -> tuple[Callable[[int, int], int], Callable[[int, int, int], None]]:
+        apics, turn = self.apics, self.services.turn
+        if len(apics) == 1:
+            return apics[0].mmio_read, apics[0].mmio_write
+
+        def read(offset: int, size: int) -> int:
+            apic = apics[turn()]
+            if apic.enabled and apic.read_base() & ~0xFFF == page:
+                return apic.mmio_read(offset, size)
+            return (1 << 8 * size) - 1
+
+        def write(offset: int, value: int, size: int) -> None:
+            apic = apics[turn()]
+            if apic.enabled and apic.read_base() & ~0xFFF == page:
+                apic.mmio_write(offset, value, size)
+
+        return read, write
+
+    # --- timers
+
+    def _build_timers(self) -> None:
+        services = self.services
+        self.pit = Pit8254(irq=self.isa_irq(TIMER_IRQ, "timer"), clock=services.clock)
+        self.add("/machine/pit", self.pit)
+        self.ports.claim(0x40, 4, self.pit, "8254")
+        self.ports.claim(0x61, 1, self.pit, "system control port B", 4)
+        self.rtc = RtcMc146818(
+            irq=self.isa_irq(RTC_IRQ, "rtc"),
+            clock=services.clock,
+            emit=services.emit,
+            start=services.rtc,
+            qom_path="/machine/rtc",
+            contents=cmos_contents(self.layout),
+        )
+        self.add("/machine/rtc", self.rtc)
+        self.ports.claim(0x70, 2, self.rtc, "rtc")
+
+    # --- keyboard, mouse, A20, reset
+
+    def _build_input(self) -> None:
+        services = self.services
+        self.a20 = IrqLine(self._set_a20, "a20")
+        self.keyboard = Ps2Keyboard()
+        self.i8042 = I8042(
+            keyboard_irq=self.isa_irq(KEYBOARD_IRQ, "keyboard"),
+            aux_irq=self.isa_irq(MOUSE_IRQ, "mouse"),
+            a20=self.a20,
+            system_reset=services.reset,
+            clock=services.clock,
+            keyboard=self.keyboard,
+        )
+        self.add("/machine/i8042", self.i8042)
+        self.ports.claim(0x60, 1, self.i8042, "8042 data")
+        self.ports.claim(0x64, 1, self.i8042, "8042 command", 4)
+        self.port92 = Port92(a20=self.a20, system_reset=services.reset)
+        self.add("/machine/port92", self.port92)
+        self.ports.claim(0x92, 1, self.port92, "system control port A")
+
+    def _set_a20(self, level: bool) -> None:
+        self.services.memory.a20 = level
+
+    # --- serial ports
+
+    def _build_serial(self) -> None:
+        services = self.services
+        # COM1 and COM3 share an interrupt, as do COM2 and COM4.
+        shared = {irq: SharedLine(self.isa_irq(irq, "serial")) for irq in (3, 4)}
+        for index, (place, backend) in enumerate(zip(self.layout.serial, services.serial, strict=True)):
+            line = shared[place.irq].input(f"serial{index}")
+            uart = Serial16550(irq=line, clock=services.clock, backend=backend)
+            self.uarts.append(uart)
+            self.add(f"/machine/serial{index}", uart)
+            self.ports.claim(place.base, 8, uart, f"serial{index}")
+
+    # --- power
+
+    def _build_power(self) -> None:
+        services, layout = self.services, self.layout
+        self.power = AcpiPm(
+            sci=self.isa_irq(layout.sci_irq, "sci"),
+            clock=services.clock,
+            on_sleep=self._sleep,
+            sleep_types={layout.s5_sleep_type: SleepState.S5},
+            timer_bits=layout.pm_timer_bits,
+            acpi_enable=layout.acpi_enable,
+            acpi_disable=layout.acpi_disable,
+        )
+        self.add("/machine/acpi", self.power)
+        self.ports.claim(layout.pm1_event, 4, self.power, "pm1 event")
+        self.ports.claim(layout.pm1_control, 2, self.power, "pm1 control", 4)
+        self.ports.claim(layout.pm_timer, 4, self.power, "pm timer", 8)
+        self.ports.claim(layout.gpe0, layout.gpe0_length, self.power, "gpe0", 0x20)
+        self.ports.claim(layout.smi_command, 2, self.power, "smi command", 0x40)
+        self.reset_control = ResetControl(on_reset=lambda hard: services.reset())
+        self.add("/machine/reset-control", self.reset_control)
+        self.ports.claim(layout.reset_register, 1, self.reset_control, "reset control")
+
+    def _sleep(self, state: SleepState) -> None:
+        # S5 is the only state that the board's sleep types name.
+        self.services.power_off()
+
+    def press_power_button(self) -> bool:
+        self.power.power_button()
+        return True
+
+    def key(self, key: str, pressed: bool) -> bool:
+        return self.keyboard.press(key) if pressed else self.keyboard.release(key)
+
+    # --- what firmware uses
+
+    def _build_firmware_devices(self, disks: Mapping[int, DiskBackend]) -> None:
+        self.disk = BiosDisk(units=disks)
+        self.add("/machine/bios-disk", self.disk)
+        self.ports.claim(self.layout.bios_disk, DISK_PORTS, self.disk, "bios disk")
+        self.post = PostPort()
+        self.add("/machine/post", self.post)
+        self.ports.claim(POST_PORT, 1, self.post, "post")
+
+    # --- reset, boot, state
+
+    def reset(self) -> None:
+        for device in self.devices.values():
+            device.reset()
+        self.a20.raise_()
+        self.services.memory.a20 = True
+
+    def booted(self, image: BootImage) -> None:
+        # The system control interrupt is a level: firmware says so in the edge/level register (ACPI 6.5, 5.2.9).
+        irq = self.layout.sci_irq
+        self.pic.port_write(4 + (irq >> 3), 1 << (irq & 7), 1)
+        for port, value, size in image.port_writes:
+            self.ports.write(port, value, size)
+        if image.virtual_wire:
+            for register, value in VIRTUAL_WIRE:
+                self.apics[0].mmio_write(register.offset, value, 4)
+
+    def restore(self, states: Mapping[str, Any]) -> None:
+        super().restore(states)
+        self.services.memory.a20 = self.a20.level

@@ -1,0 +1,48 @@
+"""Which board a configuration asks for."""
+
+from __future__ import annotations
+
+from vmcore.block.raw import RawDisk
+from vmcore.boards.board import AddedDevice, Board, BoardServices
+from vmcore.boards.none import NoneBoard, none_layout
+from vmcore.boards.pc import PcBoard, pc_layout
+from vmcore.engine import CpuModel
+from vmcore.firmware.boot_image import BootImage
+from vmcore.firmware.platform import PlatformLayout
+from vmcore.machine.config import MachineConfig
+
+__all__ = ["build_board", "plan_layout"]
+
+
+def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:
+    """Where everything will be, before anything is built."""
+    long_mode = "lm" in model.features
+    if config.board == "none":
+        return none_layout(memory=config.memory, cpus=config.cpus, long_mode=long_mode, physical_bits=model.phys_bits)
+    return pc_layout(
+        memory=config.memory,
+        cpus=config.cpus,
+        serials=config.serials,
+        long_mode=long_mode,
+        physical_bits=model.phys_bits,
+    )
+
+
+def build_board(
+    config: MachineConfig, services: BoardServices, layout: PlatformLayout, image: BootImage | None
+) -> Board:
+    """The board, complete and wired."""
+    added = [
+        AddedDevice(
+            model=device.model,
+            properties=device.properties,
+            path=f"/machine/peripheral/{device.id}" if device.id else f"/machine/peripheral-anon/device{index}",
+            where=f"devices[{index}]",
+        )
+        for index, device in enumerate(config.devices)
+    ]
+    if config.board == "none":
+        return NoneBoard(services, layout, added)
+    boot_disks = image.disks if image is not None else ()
+    disks = {disk.unit: RawDisk.from_bytes(disk.data, read_only=disk.read_only) for disk in boot_disks}
+    return PcBoard(services, layout, disks, added)

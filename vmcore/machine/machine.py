@@ -1,0 +1,567 @@
+"""The machine: a whole PC as one synchronous object.
+
+`Machine(config)` builds it, complete and reset; nothing runs.  `run` executes guest code until its limits are
+reached or something happens, and says which.  Inputs are method calls between runs, or from hooks within one; each
+is stamped with the instruction count and the guest time at which it took effect (`inputs`).  Outputs are events,
+which go to `on_event` or wait in an outbox, and bytes at the serial ports.
+
+What is an exit and what an exception: whatever a guest can do leads to an `Exit`.  Exceptions mean that the caller
+misused the machine (UsageError), that a hook of the caller's raised (that very exception), or that a device model
+of ours did (DeviceModelError).  They leave the machine parked at an instruction boundary, open to inspection; after
+a DeviceModelError it must be reset or restored before it runs again.
+
+Nothing here knows of threads, but for `request_stop`, which any thread may call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, final
+
+from attrs import frozen
+
+from vmcore.boards.board import Board, BoardServices
+from vmcore.engine import Cpu, PhysicalMemory
+from vmcore.firmware.boot_image import BootImage
+from vmcore.hardware.clock import Clock
+from vmcore.hardware.tree import ObjectTree
+from vmcore.machine.blame import blame
+from vmcore.machine.boot import load, start_cpus, write_segments
+from vmcore.machine.build import build_board, plan_layout
+from vmcore.machine.canonical import encode
+from vmcore.machine.config import MachineConfig
+from vmcore.machine.inputs import (
+    HostReset,
+    Input,
+    InputRecord,
+    KeyInput,
+    Nmi,
+    PowerButton,
+    SerialInput,
+)
+from vmcore.machine.keyboard import Keyboard
+from vmcore.machine.scheduler import Cut, CutReason, Scheduler
+from vmcore.machine.serial_port import SerialPort
+from vmcore.machine.snapshot import PAGE, Snapshot
+from vmcore.model.errors import DeviceModelError, UsageError, VmcoreError
+from vmcore.model.events import Event, GuestFault, Powerdown, Reset, Shutdown
+from vmcore.model.exits import (
+    Breakpoint,
+    BudgetSpent,
+    DebugExit,
+    Exit,
+    GuestFaulted,
+    Idle,
+    ResetRequested,
+    ShutdownRequested,
+    StopRequested,
+    Watchpoint,
+)
+from vmcore.model.run_state import ShutdownCause
+
+__all__ = ["Machine", "MachineStatistics"]
+
+T = TypeVar("T")
+
+EVENTS_KEPT: Final = 10_000
+"""Events that wait in the outbox at most; older ones give way."""
+
+
+@frozen
+class MachineStatistics:
+    """What a machine has done since it was built.
+
+    instructions: retired by all vCPUs; guest_ns: guest time; exits: native runs by the reason for which they
+    returned; inputs: how many
+    reached it; events: how many it emitted; cpus: the engine's own counts, for each vCPU.
+    """
+
+    instructions: int
+    guest_ns: int
+    exits: Mapping[str, int]
+    inputs: int
+    events: int
+    cpus: tuple[Any, ...]
+
+
+@final
+class Machine:
+    """A PC.  See the module's text for the rules."""
+
+    def __init__(self, config: MachineConfig | None = None) -> None:
+        self.config: Final = config if config is not None else MachineConfig()
+        self.on_event: Callable[[Event], None] | None = None
+        """Gets every event, from within the instruction that caused it.  Without it they wait for `take_events`."""
+        self._closed = False
+        self._in_run = False
+        self._off: Exit | None = None
+        self._broken: DeviceModelError | None = None
+        self._hook_error: BaseException | None = None
+        self._requests: deque[_Request] = deque()
+        self._outbox: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self._events = 0
+        self._inputs: list[InputRecord] = []
+        self._debugcon = bytearray()
+        self.on_debugcon: Callable[[bytes], None] | None = None
+        """Gets what the guest writes to a debug console (isa-debugcon)."""
+
+        seed = self.config.seed
+        self.memory: Final = PhysicalMemory()
+        """Guest-physical memory, as a bus master sees it."""
+        self.cpus: Final = tuple(
+            Cpu(self.memory, index=index, model=self.config.cpu, seed=(seed * 0x9E3779B97F4A7C15 + index) % (1 << 64))
+            for index in range(self.config.cpus)
+        )
+        for cpu in self.cpus:
+            cpu.set_time(0, self.config.instruction_ns, 0)
+        self._scheduler: Final = Scheduler(self.cpus, self.config.instruction_ns, self.config.quantum_ns)
+        self.tree: Final = ObjectTree()
+        """Every part of the machine by its path."""
+        for index, cpu in enumerate(self.cpus):
+            self.tree.add(f"/machine/cpus/cpu{index}", cpu)
+        self.serial: Final = tuple(
+            SerialPort(index, self._send_serial, self._call_hook) for index in range(self.config.serials)
+        )
+        """The host's ends of the serial ports."""
+        services = BoardServices(
+            memory=self.memory,
+            cpus=self.cpus,
+            clock=self._scheduler.clock,
+            tree=self.tree,
+            emit=self._emit,
+            notice=self._scheduler.notice,
+            turn=lambda: self._scheduler.turn,
+            power_off=lambda: self._request(_PowerOff()),
+            reset=lambda: self._request(_Reset()),
+            debug_exit=lambda value: self._request(_DebugExit(value)),
+            serial=self.serial,
+            debugcon=self._write_debugcon,
+            rtc=self.config.rtc,
+        )
+        layout = plan_layout(self.config, self.cpus[0].model)
+        self._image: Final[BootImage | None] = load(self.config, layout)
+        self.board: Final[Board] = build_board(self.config, services, layout, self._image)
+        for port, uart in zip(self.serial, self.board.uarts, strict=False):
+            port.plug(uart)
+        self.keyboard: Final = Keyboard(self._press_key)
+        """Keys of the keyboard by name."""
+        self._reset_hardware()
+
+    # --- running
+
+    def run(
+        self,
+        instructions: int | None = None,
+        until_ns: int | None = None,
+        *,
+        warp: bool = True,
+        stop_on_reset: bool = False,
+    ) -> Exit:
+        """Run the guest; return why it stopped.
+
+        instructions: how many to retire at most, over all vCPUs; until_ns: guest time (since the machine was built)
+        at which to stop.
+        Without either it runs until something happens.
+        warp: skip time while all vCPUs are halted.  Without it the run ends with Idle(until_ns) then, and a caller that
+        paces the guest waits and calls `run(until_ns=...)`.
+        stop_on_reset: end with ResetRequested where the guest resets the machine, instead of running on.
+        """
+        self._check_open()
+        if self._in_run:
+            raise UsageError("run called from within a run: return from the hook first")
+        for name, value in (("instructions", instructions), ("until_ns", until_ns)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+                raise UsageError(f"{name}={value!r}: expected a number from 0 up, or None")
+        if self._broken is not None:
+            raise UsageError("a device model failed: reset or restore the machine first") from self._broken
+        if self._off is not None:
+            raise UsageError(f"the machine is off ({self._off}): reset or restore it first")
+        scheduler = self._scheduler
+        end = None if instructions is None else scheduler.instructions + instructions
+        self._in_run = True
+        try:
+            while True:
+                left = None if end is None else end - scheduler.instructions
+                result = self._settle(scheduler.run(left, until_ns, warp=warp), stop_on_reset)
+                if result is not None:
+                    return result
+        except Exception as error:
+            self._annotate(error)
+            if error is self._hook_error or isinstance(error, VmcoreError):
+                raise
+            raise self._device_failed(error) from error
+        finally:
+            self._hook_error = None
+            self._in_run = False
+
+    def request_stop(self) -> None:
+        """Make the run in progress, or else the next one, end with StopRequested.  From any thread; it never waits."""
+        self._scheduler.request_stop()
+
+    def stop(self, reason: object = None) -> None:
+        """From a hook: end the run after this very instruction with StopRequested(reason).  Deterministic, unlike
+        `request_stop`.
+        """
+        self._request(_Stop(reason))
+
+    @property
+    def instructions(self) -> int:
+        """Instructions retired by all vCPUs since the machine was built; exact also within a hook."""
+        return self._scheduler.instructions
+
+    @property
+    def now_ns(self) -> int:
+        """Guest time in nanoseconds since the machine was built."""
+        return self._scheduler.time()
+
+    @property
+    def clock(self) -> Clock:
+        """Guest time and timers on it.  Timers of a caller's own fire between instructions and must only look, or
+        call `stop`.
+        """
+        return self._scheduler.clock
+
+    @property
+    def off(self) -> Exit | None:
+        """The exit that switched the machine off; None while it can run."""
+        return self._off
+
+    @property
+    def in_run(self) -> bool:
+        """Whether a run is in progress."""
+        return self._in_run
+
+    # --- inputs
+
+    @property
+    def inputs(self) -> tuple[InputRecord, ...]:
+        """Everything that has reached the machine, in order: with the configuration, all that it takes to replay it."""
+        return tuple(self._inputs)
+
+    def apply(self, what: Input) -> bool:
+        """Apply an input now, and log it.  The methods below are its convenient forms.
+
+        False, and nothing logged, where it found no room or nobody to take it.
+        """
+        self._check_open()
+        record = InputRecord(self.instructions, self.now_ns, what)
+        match what:
+            case SerialInput(port, data):
+                self.serial[port].apply(data)
+            case KeyInput(key, pressed):
+                if not self.board.key(key, pressed):
+                    return False
+            case PowerButton():
+                self._emit(Powerdown())
+                self.board.press_power_button()
+            case Nmi(cpu):
+                self.cpus[cpu].nmi()
+                self._scheduler.notice(cpu)
+            case HostReset(cause):
+                self._off = self._broken = None
+                self._requests.clear()
+                self._reset(cause)
+        self._inputs.append(record)
+        return True
+
+    def power_button(self) -> None:
+        """Press the power button: the guest is asked to switch itself off."""
+        self.apply(PowerButton())
+
+    def nmi(self, cpu: int = 0) -> None:
+        """Send a non-maskable interrupt to one vCPU."""
+        if not 0 <= cpu < len(self.cpus):
+            raise UsageError(f"there is no vCPU {cpu}: the machine has {len(self.cpus)}")
+        self.apply(Nmi(cpu))
+
+    def reset(self, cause: ShutdownCause = ShutdownCause.HOST_QMP_SYSTEM_RESET) -> None:
+        """Reset the machine.  Guest time, the instruction count and the content of RAM go on; also revives a
+        machine that is off.
+        """
+        if self._in_run:
+            raise UsageError("reset called from within a run: stop it first")
+        self.apply(HostReset(cause))
+
+    def _send_serial(self, index: int, data: bytes) -> None:
+        self.apply(SerialInput(index, data))
+
+    def _press_key(self, key: str, pressed: bool) -> bool:
+        return self.apply(KeyInput(key, pressed))
+
+    # --- outputs
+
+    def take_events(self) -> list[Event]:
+        """Events that have come since the last call and found no `on_event`."""
+        events = list(self._outbox)
+        self._outbox.clear()
+        return events
+
+    def take_debugcon(self) -> bytes:
+        """What the guest has written to a debug console since the last call, where there is no `on_debugcon`."""
+        data = bytes(self._debugcon)
+        self._debugcon.clear()
+        return data
+
+    def _emit(self, event: Event) -> None:
+        self._events += 1
+        if self.on_event is None:
+            self._outbox.append(event)
+        else:
+            self._call_hook(self.on_event, event)
+
+    def _write_debugcon(self, data: bytes) -> None:
+        if self.on_debugcon is not None:
+            self._call_hook(self.on_debugcon, data)
+            return
+        self._debugcon += data
+        del self._debugcon[: -(1 << 20)]
+
+    def _call_hook(self, hook: Callable[[T], None], argument: T) -> None:
+        """Call something of the caller's; what it raises is the caller's too, not a device's failure."""
+        try:
+            hook(argument)
+        except BaseException as error:
+            self._hook_error = error
+            raise
+
+    # --- what devices ask for
+
+    def _request(self, request: _Request) -> None:
+        self._requests.append(request)
+        self._scheduler.interrupt()
+
+    def _settle(self, cut: Cut, stop_on_reset: bool) -> Exit | None:
+        """The exit that a cut amounts to, or None to run on."""
+        match cut.reason:
+            case CutReason.INSTRUCTIONS | CutReason.TIME:
+                return BudgetSpent()
+            case CutReason.STOP:
+                return StopRequested()
+            case CutReason.IDLE:
+                return Idle(cut.until_ns)
+            case CutReason.SHUTDOWN:
+                return self._triple_fault(cut.cpu, stop_on_reset)
+            case CutReason.BREAKPOINT:
+                return Breakpoint(cut.cpu, self._pc(cut.cpu))
+            case CutReason.WATCHPOINT:
+                return Watchpoint(cut.cpu, self._pc(cut.cpu), self.cpus[cut.cpu].watch_hit)
+            case CutReason.REQUEST:
+                return self._serve(stop_on_reset)
+
+    def _serve(self, stop_on_reset: bool) -> Exit | None:
+        while self._requests:
+            match self._requests.popleft():
+                case _Stop(reason):
+                    if self._requests:
+                        self._scheduler.interrupt()  # The rest is for the next run.
+                    return StopRequested(reason)
+                case _DebugExit(value):
+                    return self._switch_off(DebugExit(value))
+                case _PowerOff():
+                    return self._shut_down(ShutdownCause.GUEST_SHUTDOWN)
+                case _Reset():
+                    return self._guest_reset(stop_on_reset)
+        return None
+
+    def _triple_fault(self, index: int, stop_on_reset: bool) -> Exit | None:
+        self._emit(GuestFault(index, self._pc(index), self.instructions))
+        if not self.board.resets_after_triple_fault:
+            return self._switch_off(GuestFaulted(index, self._pc(index)))
+        return self._guest_reset(stop_on_reset)
+
+    def _guest_reset(self, stop_on_reset: bool) -> Exit | None:
+        if self.config.no_reboot:
+            return self._shut_down(ShutdownCause.GUEST_RESET)
+        self._reset(ShutdownCause.GUEST_RESET)
+        return ResetRequested(ShutdownCause.GUEST_RESET) if stop_on_reset else None
+
+    def _shut_down(self, cause: ShutdownCause) -> Exit:
+        self._emit(Shutdown(cause.by_guest, cause))
+        return self._switch_off(ShutdownRequested(cause, cause.by_guest))
+
+    def _switch_off(self, result: Exit) -> Exit:
+        self._off = result
+        self._requests.clear()
+        return result
+
+    def _pc(self, index: int) -> int:
+        cpu = self.cpus[index]
+        return int(cpu.cs.base + cpu.rip) % (1 << 64)
+
+    # --- reset
+
+    def _reset(self, cause: ShutdownCause) -> None:
+        self._emit(Reset(cause.by_guest, cause))
+        self._requests.clear()
+        self._reset_hardware()
+
+    def _reset_hardware(self) -> None:
+        for cpu in self.cpus:
+            cpu.reset()
+        self._scheduler.reset()
+        self.board.reset()
+        if self._image is not None:
+            write_segments(self.memory, self._image)
+            start_cpus(self.cpus, self._image)
+            self.board.booted(self._image)
+
+    # --- when a device model raises
+
+    def _device_failed(self, error: Exception) -> DeviceModelError:
+        device, register = blame(error.__traceback__, self.tree)
+        pc = self._pc(self._scheduler.turn)
+        failure = DeviceModelError(device, register, pc, self.instructions)
+        self._annotate(failure)
+        self._broken = failure
+        return failure
+
+    def _annotate(self, error: Exception) -> None:
+        error.add_note(f"after {self.instructions} instructions, at {self.now_ns} ns of guest time")
+        for port in self.serial:
+            lines = port.tail.decode("utf-8", "replace").splitlines()[-5:]
+            if lines:
+                error.add_note(f"last lines of serial port {port.index}:\n" + "\n".join(f"  {line}" for line in lines))
+
+    # --- state
+
+    def digest(self) -> str:
+        """A hash of the whole guest-visible state, in hex: equal machines have equal digests."""
+        self._check_parked("digest")
+        state = blake2b(digest_size=32)
+        encode([cpu.save() for cpu in self.cpus], state.update)
+        encode(self._scheduler.save(), state.update)
+        encode(self.board.save(), state.update)
+        encode([port.save() for port in self.serial], state.update)
+        state.update(self.memory.digest())
+        return state.hexdigest()
+
+    def save(self) -> Snapshot:
+        """The whole state as a value."""
+        self._check_parked("save")
+        return Snapshot(
+            config=self.config,
+            cpus=tuple(cpu.save() for cpu in self.cpus),
+            scheduler=self._scheduler.save(),
+            devices=self.board.save(),
+            serial=tuple(port.save() for port in self.serial),
+            pages={address: self.memory.read(address, PAGE) for address in self.memory.used_pages()},
+            off=self._off,
+            inputs=tuple(self._inputs),
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take the state of a snapshot of an equally configured machine."""
+        self._check_parked("restore")
+        if snapshot.config != self.config:
+            raise UsageError("the snapshot is of a machine of another configuration")
+        for address in set(self.memory.used_pages()) - snapshot.pages.keys():
+            self.memory.load(address, bytes(PAGE))
+        for address, page in snapshot.pages.items():
+            self.memory.load(address, page)
+        self.board.restore(snapshot.devices)
+        for cpu, state in zip(self.cpus, snapshot.cpus, strict=True):
+            cpu.restore(state)
+        self._scheduler.restore(snapshot.scheduler)
+        for port, waiting in zip(self.serial, snapshot.serial, strict=True):
+            port.restore(waiting)
+        self._off = snapshot.off
+        self._broken = None
+        self._requests.clear()
+        self._inputs = list(snapshot.inputs)
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot) -> Machine:
+        """A new machine in the state of a snapshot."""
+        machine = cls(snapshot.config)
+        machine.restore(snapshot)
+        return machine
+
+    @classmethod
+    def replay(cls, config: MachineConfig, inputs: Iterable[InputRecord]) -> Machine:
+        """A new machine that has got these inputs, each at its time: parked where the last one took effect."""
+        machine = cls(config)
+        for record in inputs:
+            machine._run_to(record)
+            machine.apply(record.input)
+        return machine
+
+    def _run_to(self, record: InputRecord) -> None:
+        while (self.instructions, self.now_ns) != (record.instructions, record.ns):
+            if self._off is not None or self.instructions > record.instructions or self.now_ns > record.ns:
+                raise UsageError(f"the machine does not come by {record}: the log belongs to another run")
+            if self.instructions < record.instructions:
+                self.run(record.instructions - self.instructions)
+            else:
+                self.run(until_ns=record.ns)
+
+    def statistics(self) -> MachineStatistics:
+        """Counts since the machine was built."""
+        return MachineStatistics(
+            instructions=self.instructions,
+            guest_ns=self.now_ns,
+            exits={reason.name.lower(): count for reason, count in self._scheduler.exits.items() if count},
+            inputs=len(self._inputs),
+            events=self._events,
+            cpus=tuple(cpu.statistics() for cpu in self.cpus),
+        )
+
+    # --- end
+
+    def close(self) -> None:
+        """Give the guest's memory back to the host.  Closing twice is fine; anything else on a closed machine is an
+        error.
+        """
+        if self._in_run:
+            raise UsageError("close called from within a run: return from the hook first")
+        if not self._closed:
+            self._closed = True
+            self.board.disconnect()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the machine is closed")
+
+    def _check_parked(self, what: str) -> None:
+        self._check_open()
+        if self._scheduler.running:
+            raise UsageError(f"{what} called while a vCPU runs: call it between runs")
+
+
+@frozen
+class _Stop:
+    reason: object
+
+
+@frozen
+class _DebugExit:
+    value: int
+
+
+@frozen
+class _PowerOff:
+    pass
+
+
+@frozen
+class _Reset:
+    pass
+
+
+_Request = _Stop | _DebugExit | _PowerOff | _Reset

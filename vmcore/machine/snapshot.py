@@ -1,0 +1,41 @@
+"""A snapshot: the whole state of a machine as one immutable value.
+
+It holds no object of a running machine, so it can be kept, compared, pickled and restored into any number of
+machines.  Pages of RAM that hold nothing but zeros are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from vmcore.engine import CpuState
+from vmcore.machine.config import MachineConfig
+from vmcore.machine.inputs import InputRecord
+from vmcore.machine.scheduler import SchedulerState
+from vmcore.machine.serial_port import SerialPortState
+from vmcore.model.exits import Exit
+
+__all__ = ["PAGE", "Snapshot"]
+
+PAGE: Final = 4096
+
+
+@frozen(kw_only=True)
+class Snapshot:
+    """State of a machine at an instruction boundary."""
+
+    config: MachineConfig
+    cpus: tuple[CpuState, ...]
+    scheduler: SchedulerState
+    devices: Mapping[str, Any]
+    """State of each device, by its path in the object tree."""
+    serial: tuple[SerialPortState, ...]
+    pages: Mapping[int, bytes] = field(repr=lambda pages: f"<{len(pages)} pages>")
+    """Content of each page of memory that is not all zeros, by guest-physical address."""
+    off: Exit | None
+    """The exit that switched the machine off, if it is off."""
+    inputs: tuple[InputRecord, ...]
+    """What had reached the machine since it was built."""
