@@ -159,7 +159,7 @@ class BootImage:
         mainly); those that the CPU model does not have are left out by the machine.
     virtual_wire: LINT0 of the first local APIC is ExtINT and LINT1 NMI with the APIC software-enabled (MultiProcessor
         Specification 1.4, 3.6.2.2), as firmware leaves it; without it the 8259's INTR would not reach the processor.
-    port_writes: (port, value, size) in this order: what firmware would have done to devices before it starts this guest.
+    port_writes: (port, value, size) in this order: what firmware would have done to devices before it starts a guest.
     disks: units for the BIOS's disk device.
     """
 

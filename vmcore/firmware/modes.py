@@ -22,7 +22,15 @@ from vmcore.firmware.placement import Placement
 from vmcore.firmware.platform import FOUR_GIB, GIB, PlatformLayout
 from vmcore.model.errors import ConfigError
 
-__all__ = ["CODE_SELECTOR", "DATA_SELECTOR", "device_setup", "long_state", "memory_types", "protected_state", "real_state"]
+__all__ = [
+    "CODE_SELECTOR",
+    "DATA_SELECTOR",
+    "device_setup",
+    "long_state",
+    "memory_types",
+    "protected_state",
+    "real_state",
+]
 
 CODE_SELECTOR = 0x10
 DATA_SELECTOR = 0x18
@@ -144,7 +152,7 @@ def long_state(where: Placement, entry: int) -> InitialState:
 
 
 def device_setup(layout: PlatformLayout) -> tuple[tuple[int, int, int], ...]:
-    """Port writes of firmware that guests rely on: the 8042 translates scan codes and raises the keyboard's interrupt."""
+    """Port writes of firmware that guests rely on: the 8042 translates scan codes and interrupts for the keyboard."""
     return ((0x64, 0x60, 1), (0x60, 0x65, 1)) if layout.keyboard else ()
 
 
