@@ -26,6 +26,7 @@ FLOORS = {
     "devices": 3,
     "buses": 3,
     "firmware": 3,
+    "demo": 3,
     "block": 3,
     "net": 3,
     "chardev": 3,
