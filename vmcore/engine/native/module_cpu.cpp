@@ -176,7 +176,6 @@ PyObject *run_for(PyCpu *self, u64 instructions) {
     if (PyErr_CheckSignals() < 0) return nullptr;
     m->running = self;
     m->thread = PyThread_get_thread_ident();
-    cpu.breakpoint_exempt = retired(cpu);
     RunExit reason = RunExit::BUDGET;
     const char *failure = nullptr;
     bool good = true;
@@ -202,6 +201,8 @@ PyObject *run_for(PyCpu *self, u64 instructions) {
             break;
         }
     }
+    // A breakpoint that was reported is passed by the next run; one that a run just came to is not, wherever runs are cut.
+    if (reason == RunExit::BREAKPOINT) cpu.breakpoint_exempt = retired(cpu);
     if (!flush_native_ports(m)) {
         if (good) good = false;
     }
