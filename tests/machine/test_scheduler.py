@@ -172,10 +172,10 @@ def test_pause_means_nothing_where_only_one_vcpu_is_busy() -> None:
     cpu = ScriptedCpu(lambda cpu: RunExit.YIELD)
     made = scheduler(cpu, ScriptedCpu(halt))
     made.run(2 * QUANTUM)
-    before = made.exits[RunExit.BUDGET]
+    before, yields = made.exits[RunExit.BUDGET], made.exits[RunExit.YIELD]
     made.run(10 * QUANTUM)
     assert made.exits[RunExit.BUDGET] == before + 1
-    assert made.exits[RunExit.YIELD] == 0
+    assert made.exits[RunExit.YIELD] == yields
 
 
 def test_a_vcpu_that_is_woken_gets_its_turn_at_that_very_instruction() -> None:
