@@ -1,0 +1,645 @@
+"""`VirtualMachine`: the trio shell around a `Machine`.
+
+Who may touch the machine, and when.  While guest code runs the machine belongs to the engine thread; at all other times it
+belongs to the trio thread, to whoever holds `_lock`.  Every operation takes three steps: ask the run in progress to stop (a flag that
+the engine sees within microseconds), take the lock, act on the parked machine.  trio's locks are fair, so whoever drives the guest gets
+it back only after everybody who waited.  There are no other locks and no locks in device models.
+
+Two ways of running.  *Free-running*: `start` lets a task of the machine's own drive the guest until `stop`, a breakpoint or the guest's
+end.  *Lockstep*: while nothing runs freely, `run`, `sleep`, `serial[n].expect` and `events.expect` drive the guest themselves
+and stop it at an exact instruction, so a script written that way gives the same digest every time.
+
+A stop may be asked for that nobody waits for any more by the time the guest sees it; the run then ends early and is simply gone on
+with.  That never shows in the guest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType, UnionType
+from typing import Any, Final, Literal, Self, final
+
+import trio
+
+from vmcore.engine import Cpu, PhysicalMemory
+from vmcore.hardware.tree import ObjectTree
+from vmcore.machine.config import MachineConfig
+from vmcore.machine.keyboard import Keyboard
+from vmcore.machine.machine import Machine, MachineStatistics
+from vmcore.machine.snapshot import Snapshot
+from vmcore.model.errors import DeviceModelError, UsageError
+from vmcore.model.events import Event, Resume, Shutdown, Stop
+from vmcore.model.exits import (
+    Breakpoint,
+    DebugExit,
+    Exit,
+    GuestFaulted,
+    Idle,
+    ShutdownRequested,
+    StopRequested,
+    Watchpoint,
+)
+from vmcore.model.run_state import RunState, ShutdownCause
+from vmcore.model.units import SECOND
+from vmcore.shell.deadlines import Alarm, Alarms
+from vmcore.shell.engine_thread import EngineThread
+from vmcore.shell.events import EventBus, event_types
+from vmcore.shell.serial import SerialStream
+
+__all__ = ["VirtualMachine"]
+
+INLINE_INSTRUCTIONS: Final = 20_000
+"""Runs that are shorter are done in the trio thread: handing them over would cost more than they take."""
+
+PACE_AHEAD_NS: Final = 5_000_000
+"""How far guest time may run ahead of host time when it is paced."""
+
+_OFF = (ShutdownRequested, DebugExit, GuestFaulted)
+
+
+@final
+class VirtualMachine:
+    """A PC, as an async context manager for one use.
+
+        async with VirtualMachine(kernel="vmlinuz", initrd="initrd.gz", append="console=ttyS0", memory="256M") as vm:
+            await vm.serial[0].expect(b"login: ")
+
+    Takes a MachineConfig or its fields as keywords.  Entering builds and resets the machine; not one instruction runs before `start`
+    or `run`.  Leaving the block ends everything: no task, thread, descriptor or memory survives it.  An error that is the only one leaves the
+    block as it is, not in a group.
+
+    pace: None (the guest runs as fast as it can and idle time is skipped) or "real-time" (a free-running guest's clock is held back
+    to the host's).
+
+    Raises ConfigError and ImageError for what cannot be built, before anything runs.
+    """
+
+    def __init__(
+        self, config: MachineConfig | None = None, /, *, pace: Literal["real-time"] | None = None, **fields: Any
+    ) -> None:
+        if config is not None and fields:
+            raise UsageError(f"give a MachineConfig or fields ({', '.join(fields)}), not both")
+        if pace not in (None, "real-time"):
+            raise UsageError(f'pace={pace!r}: expected None or "real-time"')
+        if config is None:
+            unknown = fields.keys() - {a.name for a in MachineConfig.__attrs_attrs__}
+            if unknown:
+                raise UsageError(f"{', '.join(sorted(unknown))}: no such field of MachineConfig")
+            config = MachineConfig(**fields)
+        self.config: Final = config
+        self._pace = pace
+        self._snapshot: Snapshot | None = None
+        self._entered = self._left = False
+        self._free = False
+        self._idle_for_ever = False
+        self._holder: trio.lowlevel.Task | None = None
+        self._state = RunState.PRELAUNCH
+        self._exit: Exit | None = None
+        self._stop_wanted = False
+        self._inputs_seen = 0
+        self._until: tuple[type[Event], ...] = ()
+        self._queue: deque[Event] = deque()
+        self._rung: deque[Alarm] = deque()
+        self._posted: deque[Callable[[], None]] = deque()
+        self.events: Final = EventBus(self._drive_until_event)
+        """Typed events: `subscribe`, `expect`."""
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot) -> VirtualMachine:
+        """A virtual machine that begins, paused, in the state of a snapshot."""
+        vm = cls(snapshot.config)
+        vm._snapshot = snapshot
+        return vm
+
+    # --- the block
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise UsageError("a VirtualMachine is for one use: make another one")
+        self._entered = True
+        await trio.lowlevel.checkpoint()
+        self._machine = machine = Machine(self.config)
+        if self._snapshot is not None:
+            machine.restore(self._snapshot)
+            self._state = RunState.PAUSED
+            self._note_off(machine.off)
+        machine.on_event = self._on_event
+        self._trio_thread = threading.get_ident()
+        self._token = trio.lowlevel.current_trio_token()
+        self._lock = trio.Lock()
+        self._kick = trio.Event()
+        self._changed = trio.lowlevel.ParkingLot()
+        self._thread = EngineThread(machine.request_stop, "vmcore engine")
+        self._alarms = Alarms(machine, self._rung.append)
+        self.serial: Final[Sequence[SerialStream]] = tuple(SerialStream(self, port) for port in machine.serial)
+        """The serial ports, as streams."""
+        self._driver_scope = trio.CancelScope()
+        self._nursery_manager = trio.open_nursery()
+        nursery = await self._nursery_manager.__aenter__()
+        nursery.start_soon(self._run_freely, name="vmcore driver")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        self._driver_scope.cancel()
+        sole: BaseException
+        try:
+            return await self._nursery_manager.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            sole = _sole(group)
+        finally:
+            self._finish()
+        if sole is error:
+            return False
+        raise sole
+
+    def _finish(self) -> None:
+        self._left = True
+        self._free = False
+        self._thread.join()
+        self._flush()
+        self._machine.on_event = None
+        self.events._end()
+        for stream in self.serial:
+            stream._end()
+        self._machine.close()
+
+    # --- state
+
+    @property
+    def state(self) -> RunState:
+        """The run state."""
+        return self._state
+
+    @property
+    def free_running(self) -> bool:
+        """Whether the guest runs by itself: between `start` and whatever stops it."""
+        return self._free
+
+    @property
+    def exit(self) -> Exit | None:
+        """What switched the machine off; None while it is on."""
+        return self._exit
+
+    @property
+    def instructions(self) -> int:
+        """Instructions retired since the machine was built; while it runs, as of a short while ago."""
+        return self._open_machine().instructions
+
+    @property
+    def guest_ns(self) -> int:
+        """Guest time in nanoseconds since the machine was built; while it runs, as of a short while ago."""
+        return self._open_machine().now_ns
+
+    # --- life cycle
+
+    async def start(self) -> None:
+        """Let the guest run freely.  Nothing happens if it does.
+
+        Raises UsageError where only a reset leads on.  Same as `cont`; read `start` after building and `cont` after `stop`.
+        """
+        async with self.parked():
+            if self._free:
+                return
+            if self._exit is not None or self._state.needs_reset:
+                raise UsageError(f"the machine is in state {self._state.value}: reset it first")
+            self._state = RunState.RUNNING
+            self._free = True
+            self._pace_from = (trio.current_time(), self._machine.now_ns)
+            self._say(Resume())
+
+    cont = start
+
+    async def stop(self) -> None:
+        """Pause the guest at an instruction boundary.  A machine at rest stays as it is."""
+        self._stop_wanted = True
+        async with self.parked():
+            if self._free:
+                self._free = False
+                self._state = RunState.PAUSED
+                self._say(Stop())
+
+    async def reset(self) -> None:
+        """Press the reset button.  A running guest goes on from its reset vector, any other is in PRELAUNCH then."""
+        async with self.parked() as machine:
+            machine.reset(ShutdownCause.HOST_QMP_SYSTEM_RESET)
+            self._exit = None
+            if not self._free:
+                self._state = RunState.PRELAUNCH
+
+    async def powerdown(self) -> None:
+        """Press the power button: the guest is asked to switch itself off, and does so if it listens."""
+        async with self.parked() as machine:
+            machine.power_button()
+
+    async def quit(self) -> None:
+        """Switch the machine off, whatever the guest thinks of it."""
+        self._stop_wanted = True
+        async with self.parked():
+            if self._exit is None:
+                self._say(Shutdown(False, ShutdownCause.HOST_QMP_QUIT))
+                self._note_off(ShutdownRequested(ShutdownCause.HOST_QMP_QUIT, guest=False))
+
+    async def nmi(self, cpu: int = 0) -> None:
+        """Send a non-maskable interrupt to a vCPU."""
+        async with self.parked() as machine:
+            machine.nmi(cpu)
+
+    async def send_key(self, *keys: str) -> None:
+        """Press keys together (named as QEMU's QKeyCode: "a", "ret", "ctrl", "f1", ...) and release them in reverse order."""
+        async with self.parked() as machine:
+            for key in keys:
+                machine.keyboard.press(key)
+            for key in reversed(keys):
+                machine.keyboard.release(key)
+
+    async def wait_off(self) -> Exit:
+        """Wait until the machine is off, and say what did it.  One that is not free-running is driven."""
+        await trio.lowlevel.checkpoint()
+        while self._exit is None:
+            if self._free:
+                await self._changed.park()
+            else:
+                exit = await self._drive(lambda: False)
+                if self._exit is None and not isinstance(exit, StopRequested):
+                    raise UsageError(f"the machine stopped without going off: {exit}")
+        return self._exit
+
+    async def wait_input(self) -> None:
+        """Wait until something reached the machine from outside since the guest last ran: for those who drive an idle guest."""
+        await trio.lowlevel.checkpoint()
+        while self._open_machine().input_count == self._inputs_seen:
+            await self._changed.park()
+
+    # --- lockstep
+
+    async def run(
+        self,
+        until: type[Event] | UnionType | int | None = None,
+        *,
+        instructions: int | None = None,
+        seconds: float | None = None,
+    ) -> Exit:
+        """Run the guest until something happens, and say what.  For a machine that is not free-running.
+
+        until: an event class or a union of them (the run ends at the instruction that causes the event, with StopRequested(event)), or a
+        linear address (it ends before the instruction there, with Breakpoint); instructions: how many at most; seconds: guest time at most.
+        """
+        self._check_lockstep("run")
+        until_ns = None if seconds is None else self._machine.now_ns + _ns(seconds)
+        if until is None:
+            return await self._drive(None, instructions, until_ns)
+        if isinstance(until, int) and not isinstance(until, bool):
+            return await self._run_to(until, instructions, until_ns)
+        return await self._drive_until(event_types(until), instructions, until_ns)  # type: ignore[arg-type]
+
+    async def step(self, count: int = 1) -> Exit:
+        """Run exactly `count` instructions."""
+        return await self.run(instructions=count)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for guest time to pass.  A machine that is not free-running is driven until then, or until it goes off."""
+        await trio.lowlevel.checkpoint()
+        if self._free:
+            over = trio.Event()
+            alarm = self._set_alarm(seconds, over.set)
+            try:
+                await over.wait()
+            finally:
+                self._cancel_alarm(alarm)
+        else:
+            await self._drive(lambda: False, None, self._machine.now_ns + _ns(seconds))
+
+    @contextmanager
+    def move_on_after(self, seconds: float) -> Iterator[trio.CancelScope]:
+        """Cancel the block when guest time has advanced by `seconds`.  Like trio.move_on_after."""
+        with trio.CancelScope() as scope:
+            alarm = self._set_alarm(seconds, scope.cancel)
+            try:
+                yield scope
+            finally:
+                self._cancel_alarm(alarm)
+
+    @contextmanager
+    def fail_after(self, seconds: float) -> Iterator[trio.CancelScope]:
+        """As `move_on_after`, and raise trio.TooSlowError if the block was cancelled by it."""
+        with self.move_on_after(seconds) as scope:
+            yield scope
+        if scope.cancelled_caught:
+            raise trio.TooSlowError(f"{seconds} s of guest time are over")
+
+    # --- the parked machine
+
+    @asynccontextmanager
+    async def parked(self) -> AsyncIterator[Machine]:
+        """Hold the machine at an instruction boundary for the length of the block, and give access to all of it.
+
+        A free-running guest goes on behind the block.  Keep it short, and do not call the machine's async methods in it.
+        """
+        self._open_machine()
+        await trio.lowlevel.checkpoint()
+        self._interrupt()
+        async with self._lock:
+            machine = self._open_machine()
+            self._holder = trio.lowlevel.current_task()
+            try:
+                yield machine
+            finally:
+                self._holder = None
+                self._touched()
+
+    @property
+    def cpus(self) -> tuple[Cpu, ...]:
+        """The vCPUs with their registers.  Only while the machine is parked."""
+        return self._parked_machine("cpus").cpus
+
+    @property
+    def cpu(self) -> Cpu:
+        """The first vCPU.  Only while the machine is parked."""
+        return self._parked_machine("cpu").cpus[0]
+
+    @property
+    def memory(self) -> PhysicalMemory:
+        """Guest-physical memory.  Only while the machine is parked."""
+        return self._parked_machine("memory").memory
+
+    @property
+    def devices(self) -> ObjectTree:
+        """The object tree.  Only while the machine is parked."""
+        return self._parked_machine("devices").tree
+
+    @property
+    def keyboard(self) -> Keyboard:
+        """The keyboard, key by key.  Only while the machine is parked; `send_key` works at any time."""
+        return self._parked_machine("keyboard").keyboard
+
+    def statistics(self) -> MachineStatistics:
+        """Counts since the machine was built.  Only while the machine is parked."""
+        return self._parked_machine("statistics").statistics()
+
+    def digest(self) -> str:
+        """A hash of the whole state of the machine.  Only while it is parked."""
+        return self._parked_machine("digest").digest()
+
+    async def snapshot(self) -> Snapshot:
+        """The whole state as a value that can be kept, pickled and restored."""
+        async with self.parked() as machine:
+            return machine.save()
+
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot of an equally configured machine.  A running guest goes on from there."""
+        async with self.parked() as machine:
+            machine.restore(snapshot)
+            self._exit = None
+            if not self._free:
+                self._state = RunState.PAUSED
+            self._note_off(machine.off)
+
+    # --- driving
+
+    async def _run_freely(self) -> None:
+        """The task that drives a free-running guest."""
+        with self._driver_scope:
+            while True:
+                if not self._free or self._idle_for_ever:
+                    await self._kick.wait()
+                    self._kick = trio.Event()
+                    continue
+                until_ns = None
+                if self._pace is not None:
+                    ahead = self._machine.now_ns - self._paced_ns()
+                    if ahead > 0:
+                        with trio.move_on_after(ahead / SECOND):
+                            await self._kick.wait()
+                        self._kick = trio.Event()
+                        continue
+                    until_ns = self._paced_ns() + PACE_AHEAD_NS
+                async with self._lock:
+                    if self._free:
+                        self._after_free_run(await self._run_once(None, until_ns))
+
+    def _after_free_run(self, exit: Exit) -> None:
+        match exit:
+            case Idle(until_ns=None):
+                self._idle_for_ever = True
+            case Breakpoint() | Watchpoint():
+                self._free = False
+                self._state = RunState.DEBUG
+                self._say(Stop())
+                self._changed.unpark_all()
+
+    def _paced_ns(self) -> int:
+        host, guest = self._pace_from
+        return guest + int((trio.current_time() - host) * SECOND)
+
+    async def _drive(
+        self, done: Callable[[], bool] | None, instructions: int | None = None, until_ns: int | None = None
+    ) -> Exit:
+        """Drive the guest in lockstep until `done`, the limits, or an exit that is not a stop in passing."""
+        self._check_lockstep("run")
+        machine = self._machine
+        end = None if instructions is None else machine.instructions + instructions
+        self._stop_wanted = False
+        while True:
+            await trio.lowlevel.checkpoint()
+            async with self._lock:
+                self._check_lockstep("run")
+                self._state = RunState.RUNNING
+                try:
+                    left = None if end is None else max(end - machine.instructions, 0)
+                    exit = await self._run_once(left, until_ns)
+                finally:
+                    if self._state is RunState.RUNNING:
+                        self._state = RunState.PAUSED
+            # An alarm that went off has cancelled a scope: let that take effect before anything else is done.
+            await trio.lowlevel.checkpoint()
+            if isinstance(exit, StopRequested) and not self._stop_wanted and not (done is not None and done()):
+                if exit.reason is None or isinstance(exit.reason, Alarm):
+                    continue
+            return exit
+
+    async def _drive_until(self, types: tuple[type[Event], ...], instructions: int | None, until_ns: int | None) -> Exit:
+        before, self._until = self._until, types
+        try:
+            return await self._drive(None, instructions, until_ns)
+        finally:
+            self._until = before
+
+    async def _drive_until_event(self, types: tuple[type[Event], ...]) -> None:
+        """For `events.expect`: drive a machine that is not free-running until an event of these types."""
+        if not self._free and self._exit is None:
+            exit = await self._drive_until(types, None, None)
+            if not isinstance(exit, (StopRequested, *_OFF)):
+                raise UsageError(f"no {' or '.join(t.__name__ for t in types)} came: the machine stopped with {exit}")
+
+    async def _run_to(self, address: int, instructions: int | None, until_ns: int | None) -> Exit:
+        async with self.parked() as machine:
+            for cpu in machine.cpus:
+                cpu.add_breakpoint(address)
+        try:
+            return await self._drive(None, instructions, until_ns)
+        finally:
+            with trio.CancelScope(shield=True):
+                async with self.parked() as machine:
+                    for cpu in machine.cpus:
+                        cpu.remove_breakpoint(address)
+
+    async def _run_once(self, instructions: int | None, until_ns: int | None) -> Exit:
+        """One run of the machine; the lock is held."""
+        machine = self._machine
+        if machine.off is not None:
+            raise UsageError(f"the machine is off ({machine.off}): reset it first")
+        try:
+            if instructions is not None and instructions <= INLINE_INSTRUCTIONS:
+                exit = machine.run(instructions, until_ns)
+            else:
+                exit = await self._thread.call(lambda: machine.run(instructions, until_ns))
+        except DeviceModelError:
+            self._free = False
+            self._state = RunState.INTERNAL_ERROR
+            raise
+        finally:
+            self._inputs_seen = machine.input_count
+            self._touched()
+        self._note_off(exit)
+        return exit
+
+    def _touched(self) -> None:
+        """The machine has run or was acted on: do what waited for that."""
+        while self._posted:
+            self._posted.popleft()()
+        self._flush()
+        while self._rung:
+            self._rung.popleft().what()
+        self._idle_for_ever = False
+        self._kick.set()
+        self._changed.unpark_all()
+
+    def _note_off(self, exit: Exit | None) -> None:
+        if isinstance(exit, _OFF):
+            self._exit = exit
+            self._free = False
+            self._state = RunState.SHUTDOWN
+            self._flush()
+            self._changed.unpark_all()
+            for stream in self.serial:
+                stream._reading.unpark_all()
+
+    def _interrupt(self) -> None:
+        """Ask the run in progress to end."""
+        if self._thread.busy:
+            self._machine.request_stop()
+
+    def _post(self, action: Callable[[], None]) -> None:
+        """Act on the machine from synchronous code of the trio thread: now if it is parked, else when it is."""
+        if self._thread.busy:
+            self._posted.append(action)
+            self._interrupt()
+        else:
+            action()
+
+    def _set_alarm(self, seconds: float, what: Callable[[], object]) -> _AlarmHandle:
+        self._open_machine()
+        handle = _AlarmHandle()
+        ns = _ns(seconds)
+
+        def set_it() -> None:
+            handle.alarm = self._alarms.set(self._machine.now_ns + ns, lambda: void(what))
+
+        self._post(set_it)
+        return handle
+
+    def _cancel_alarm(self, handle: _AlarmHandle) -> None:
+        def cancel_it() -> None:
+            if handle.alarm is not None:
+                self._alarms.cancel(handle.alarm)
+
+        if not self._left:
+            self._post(cancel_it)
+
+    # --- events
+
+    def _on_event(self, event: Event) -> None:
+        """From the machine, in whichever thread it runs."""
+        self._queue.append(event)
+        if self._until and isinstance(event, self._until) and self._machine.in_run:
+            self._machine.stop(event)
+        self._soon(self._flush)
+
+    def _say(self, event: Event) -> None:
+        """An event of the shell's own; the machine is parked."""
+        self._queue.append(event)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._queue:
+            self.events._publish(self._queue.popleft())
+
+    def _soon(self, call: Callable[[], Any]) -> None:
+        """Call in the trio thread: at once if this is it.  From the engine thread the same call is queued only once."""
+        if threading.get_ident() == self._trio_thread:
+            call()
+        else:
+            self._token.run_sync_soon(call, idempotent=True)
+
+    # --- checks
+
+    def _open_machine(self) -> Machine:
+        if not self._entered:
+            raise UsageError("the virtual machine is not built yet: use `async with VirtualMachine(...) as vm:`")
+        if self._left:
+            raise UsageError("the virtual machine has ended with its block")
+        return self._machine
+
+    def _parked_machine(self, what: str) -> Machine:
+        machine = self._open_machine()
+        held = self._holder is not None and self._holder is trio.lowlevel.current_task()
+        if not held and (self._free or self._thread.busy):
+            raise UsageError(f"{what}: the guest is running: `stop` it, or use `async with vm.parked():`")
+        return machine
+
+    def _check_lockstep(self, what: str) -> None:
+        self._open_machine()
+        if self._free:
+            raise UsageError(f"{what}: the guest is free-running: `stop` it first")
+        if self._exit is not None:
+            raise UsageError(f"{what}: the machine is off ({self._exit}): reset it first")
+
+
+class _AlarmHandle:
+    """An alarm that may not be set yet, because the machine was running when it was asked for."""
+
+    def __init__(self) -> None:
+        self.alarm: Alarm | None = None
+
+
+def void(call: Callable[[], object]) -> None:
+    """Call for the effect alone."""
+    call()
+
+
+def _ns(seconds: float) -> int:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise UsageError(f"{seconds!r}: expected a number of seconds from 0 up")
+    return round(seconds * SECOND)
+
+
+def _sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that a group is about: the only one in it, or a KeyboardInterrupt, which wins; else the group."""
+    leaves = list(_leaves(group))
+    for leaf in leaves:
+        if isinstance(leaf, KeyboardInterrupt):
+            return leaf
+    return leaves[0] if len(leaves) == 1 else group
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
