@@ -29,6 +29,7 @@ FLAGS = [
     "-fno-strict-aliasing",
     "-fno-stack-protector",
     "-fno-tree-vectorize",
+    "-foptimize-sibling-calls",
     "-fvisibility=hidden",
     "-fno-math-errno",
     "-ffp-contract=off",

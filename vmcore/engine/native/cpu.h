@@ -114,6 +114,7 @@ enum : u32 {
     MODE_NOMMX = 1 << 9,     // CR0.EM (#UD) or CR0.TS (#NM): MMX
     MODE_NOSSE = 1 << 10,    // CR0.EM or not CR4.OSFXSR (#UD), or CR0.TS (#NM): SSE
     MODE_V86 = 1 << 11,
+    MODE_USER = 1 << 12,     // CPL 3: what may be fetched differs
 };
 
 // Lazily evaluated arithmetic flags.  cc_dst is the result, cc_src what the comment says, both truncated to the operand
@@ -218,10 +219,12 @@ struct Cpu {
     u64 gpr[18];     // RAX..R15, the zero register, page_rip
     u64 cc_dst, cc_src;
     u32 cc_op;
-    u32 mode;        // MODE_*
+    alignas(8) u32 mode;     // MODE_*
+    u32 tlb_generation;      // grows with every flush; with mode the tag of the jump cache
     TlbEntry *tlb;   // the set of the current privilege
     std::atomic<i64> floor;  // a block is entered only if budget - block.n >= floor; 0, or INT64_MAX when something is pending
     u64 ea;          // linear address that a fast handler missed on
+    u64 ea_tag;      // and the page of its last byte
     u64 lin_base[8]; // segment bases as address generation uses them (0 for ES CS SS DS in 64-bit mode)
     u32 flags;       // EFLAGS without the arithmetic flags (those are lazy), bit 1 set; DF IF TF ... live here
     u8 cpl;
@@ -236,7 +239,10 @@ struct Cpu {
     u64 run_end;     // instructions retired when budget reaches 0: retired = run_end - budget
     std::atomic<u32> pending;
     RunExit exit_reason;
-    Block *block;    // the block that runs (diagnostics, self-modification)
+    const Op *link;  // a jump whose target the outer loop is asked to link
+    Handler loop_fn; // the next op, where handlers return to a loop instead of calling one another (VMCORE_CALL_LOOP)
+    const Op *loop_op;
+    i64 loop_budget;
 
     // --- system registers
     Segment seg[SEG_COUNT];
@@ -282,7 +288,6 @@ struct Cpu {
     Statistics stats;
     // Which 2 MiB and 1 GiB regions may have TLB entries made from large pages (INVLPG must then flush more than one entry).
     u64 large_2m[64], large_1g[8];
-    u32 tlb_generation;       // grows with every flush; part of the jump cache's tags
     u8 data_breakpoints;      // bit i: DR7 enables DRi for data; its page gets no TLB tags (set when DR0-3 or DR7 change, then tlb_flush)
     u8 code_breakpoints;      // bit i: DR7 enables DRi for instructions: run one at a time, see check_instruction_breakpoints()
     u8 io_breakpoints;        // bit i: DR7 and CR4.DE enable DRi for ports

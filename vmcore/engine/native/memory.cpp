@@ -76,4 +76,5 @@ void Memory::write(u64 pa, const void *data, u64 size) {
 void Memory::changed() {
     last = 0;
     for (Cpu *cpu : cpus) tlb_flush(*cpu);
+    forget_code(*this);
 }

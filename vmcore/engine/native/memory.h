@@ -45,6 +45,8 @@ bool note_store(Memory &memory, const Region &region, u64 offset, u64 size);
 
 // blocks.cpp: drop blocks that overlap [host, host + size); pends PEND_FLUSH if one of them is running.
 void invalidate_code(Memory &memory, const u8 *host, u64 size);
+// blocks.cpp: regions were mapped or unmapped: drop all decoded code before the next block runs.
+void forget_code(Memory &memory);
 // mmu.cpp: the page got code (or its dirty bit was cleared): stores to it must take the slow path from now on.
 void tlb_drop_write(Memory &memory, const u8 *host_page);
 

@@ -70,7 +70,8 @@ inline void update_rights(Cpu &cpu) {
     bool ac = cpu.flags & FL_AC;
     TlbSet set = cpu.cpl == 3 ? TLB_USER : ac && (cpu.cr4 & CR4_SMAP) ? TLB_KERNEL_AC : TLB_KERNEL;
     cpu.tlb = cpu.tlbs[set];
-    u32 mode = cpu.mode & ~u32(MODE_AC);
+    u32 mode = cpu.mode & ~u32(MODE_AC | MODE_USER);
+    if (cpu.cpl == 3) mode |= MODE_USER;
     if (UNLIKELY(ac) && cpu.cpl == 3 && (cpu.cr0 & CR0_AM)) mode |= MODE_AC;
     cpu.mode = mode;
 }
