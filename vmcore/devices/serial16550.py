@@ -164,7 +164,7 @@ class Serial16550(Device[Serial16550State]):
 
     @DATA.on_read
     def _read_data(self) -> int:
-        if self.LCR & DLAB:
+        if self.register_values["LCR"] & DLAB:
             return self._divisor & 0xFF
         received = self._received
         if not received:
@@ -190,9 +190,11 @@ class Serial16550(Device[Serial16550State]):
             self._divisor = self._divisor & 0xFF00 | value
             self._retime()
             return
-        # The holding register fills, which takes back its interrupt, and empties again, which is a new one.
-        self._empty_pending = False
-        self._update()
+        # The holding register fills, which takes back its interrupt, and empties again, which is a new one: an edge.
+        if self._empty_pending:
+            self._empty_pending = False
+            if self._cause() == NONE:
+                self.irq.lower()
         if self.MCR & LOOP:
             self._take(value)
         else:
@@ -431,7 +433,9 @@ class Serial16550(Device[Serial16550State]):
     # Interrupts
 
     def _cause(self) -> int:
-        ier = self.IER
+        ier = self.register_values["IER"]
+        if not ier:
+            return NONE
         if ier & ENABLE_LINE and self._lsr & LINE_ERRORS:
             return LINE
         if ier & ENABLE_DATA and self._received:
