@@ -167,7 +167,6 @@ u64 moffs_linear(Cpu &cpu, const Op &op, unsigned size, bool write) {
 }  // namespace
 SLOW(mov_ao) { WITH_WIDTH(op, set_reg<T>(cpu, RAX, read_lin<T>(cpu, moffs_linear(cpu, op, sizeof(T), false)));) }
 SLOW(mov_oa) { WITH_WIDTH(op, write_lin<T>(cpu, moffs_linear(cpu, op, sizeof(T), true), reg<T>(cpu, RAX));) }
-SLOW(movnti) { WITH_WIDTH(op, write_mem<T>(cpu, op, reg<T>(cpu, op.r));) }
 SLOW(movzx_b) { u8 v = read_rm<u8>(cpu, op); set_reg_sized(cpu, op.r, v, op.width); }
 SLOW(movzx_w) { u16 v = read_rm<u16>(cpu, op); set_reg_sized(cpu, op.r, v, op.width); }
 SLOW(movsx_b) { i8 v = i8(read_rm<u8>(cpu, op)); set_reg_sized(cpu, op.r, u64(i64(v)), op.width); }
