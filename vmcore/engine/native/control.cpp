@@ -219,6 +219,13 @@ void x_monitor(Cpu &cpu, const Op &op) {
     cpu.monitor_armed = 1;
 }
 
+// With several vCPUs taking turns the one that spins gives its turn away.
+void x_pause(Cpu &cpu, const Op &) {
+    if (!cpu.yields) return;
+    cpu.exit_reason = RunExit::YIELD;
+    attention(cpu);
+}
+
 // MWAIT may end at any time for reasons of the implementation.  Alone, only an interrupt can end the wait; with others, which
 // may write to the monitored line, it ends at once (as a turn given away).
 void x_mwait(Cpu &cpu, const Op &op) {
@@ -227,7 +234,6 @@ void x_mwait(Cpu &cpu, const Op &op) {
     if (!cpu.monitor_armed) return;
     cpu.monitor_armed = 0;
     if (cpu.memory->cpus.size() > 1) {
-        void x_pause(Cpu &, const Op &);
         x_pause(cpu, op);
         return;
     }
