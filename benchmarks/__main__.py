@@ -1,4 +1,5 @@
-"""Compares vmcore with QEMU TCG, Bochs and Unicorn on freestanding guests: `python benchmarks [--json FILE] [NAME ...]`.
+"""Compares vmcore with QEMU TCG, Bochs and Unicorn on freestanding guests: `python benchmarks [--json FILE] [NAME
+...]`.
 
 Runs are interleaved and the best of several is taken, so that a noisy machine hits all alike.  A ratio is the other's
 seconds divided by vmcore's: above 1 vmcore is faster.
@@ -31,8 +32,12 @@ def main() -> int:
     emulators = [e for e in EMULATORS if e.available() and (not arguments.only or e.name in arguments.only)]
     seconds: dict[str, dict[str, float]] = {}
     failures: list[str] = []
-    print(f"{'workload':<20}" + "".join(f"{e.name + ' s':>12}" for e in emulators) + "".join(
-        f"{'x ' + e.name:>10}" for e in emulators if e.name != "vmcore"), flush=True)
+    print(
+        f"{'workload':<20}"
+        + "".join(f"{e.name + ' s':>12}" for e in emulators)
+        + "".join(f"{'x ' + e.name:>10}" for e in emulators if e.name != "vmcore"),
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         for workload in chosen:
@@ -48,18 +53,30 @@ def main() -> int:
                         failures.append(f"{workload.name}: {error}")
             sums = {r.checksum for runs in results.values() for r in runs}
             if len(sums) > 1:
-                failures.append(f"{workload.name}: checksums differ: "
-                                + ", ".join(f"{n}={runs[0].checksum}" for n, runs in results.items()))
+                failures.append(
+                    f"{workload.name}: checksums differ: "
+                    + ", ".join(f"{n}={runs[0].checksum}" for n, runs in results.items())
+                )
             best = {n: min(r.seconds for r in runs) for n, runs in results.items() if runs}
             seconds[workload.name] = best
-            print(f"{workload.name:<20}" + "".join(f"{best.get(e.name, math.nan):12.3f}" for e in emulators) + "".join(
-                f"{best.get(e.name, math.nan) / best.get('vmcore', math.nan):10.2f}" for e in emulators if e.name != "vmcore"),
-                flush=True)
+            print(
+                f"{workload.name:<20}"
+                + "".join(f"{best.get(e.name, math.nan):12.3f}" for e in emulators)
+                + "".join(
+                    f"{best.get(e.name, math.nan) / best.get('vmcore', math.nan):10.2f}"
+                    for e in emulators
+                    if e.name != "vmcore"
+                ),
+                flush=True,
+            )
     summary = {}
     for group in dict.fromkeys(w.group for w in chosen):
         for emulator in emulators:
-            ratios = [seconds[w.name][emulator.name] / seconds[w.name]["vmcore"] for w in chosen
-                      if w.group == group and {emulator.name, "vmcore"} <= seconds[w.name].keys()]
+            ratios = [
+                seconds[w.name][emulator.name] / seconds[w.name]["vmcore"]
+                for w in chosen
+                if w.group == group and {emulator.name, "vmcore"} <= seconds[w.name].keys()
+            ]
             if emulator.name != "vmcore" and ratios:
                 mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
                 summary[f"{group} against {emulator.name}"] = mean

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from attrs import frozen
-
 from workloads import Workload, build_disk, entry64
 
 TIMEOUT: Final = 120.0
@@ -50,7 +49,9 @@ class Emulator(ABC):
 
 def _timed(command: list[str], *, prefix: bytes = b"") -> Result:
     """Run a command whose standard output carries the marks, and take the time at which each arrives."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, bufsize=0)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, bufsize=0
+    )
     assert process.stdout is not None
     begin = time.monotonic()
     started = ended = 0.0
@@ -91,7 +92,19 @@ class Tcg(Emulator):
 
     def run(self, workload: Workload, image: Path) -> Result:
         return _timed(
-            ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "128", "-display", "none", "-nodefaults", "-no-reboot"]
+            [
+                "qemu-system-x86_64",
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max",
+                "-m",
+                "128",
+                "-display",
+                "none",
+                "-nodefaults",
+                "-no-reboot",
+            ]
             + ["-kernel", str(image), "-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
         )
 

@@ -72,7 +72,15 @@ def build(workload: Workload, directory: Path, rounds: int | None = None) -> Pat
     elf = directory / f"{workload.name}.elf"
     sources = [GUESTS / "start.S", GUESTS / "main.c", GUESTS / "work" / f"{workload.name}.c"]
     subprocess.run(
-        ["gcc", *CFLAGS, f"-DROUNDS_N={rounds or workload.rounds}ul", f"-Wl,-T,{GUESTS / 'guest.ld'}", "-o", elf, *sources],
+        [
+            "gcc",
+            *CFLAGS,
+            f"-DROUNDS_N={rounds or workload.rounds}ul",
+            f"-Wl,-T,{GUESTS / 'guest.ld'}",
+            "-o",
+            elf,
+            *sources,
+        ],
         check=True,
     )
     subprocess.run(["objcopy", "-O", "binary", elf, image], check=True)

@@ -1,16 +1,18 @@
 """`VirtualMachine`: the trio shell around a `Machine`.
 
-Who may touch the machine, and when.  While guest code runs the machine belongs to the engine thread; at all other times it
-belongs to the trio thread, to whoever holds `_lock`.  Every operation takes three steps: ask the run in progress to stop (a flag that
-the engine sees within microseconds), take the lock, act on the parked machine.  trio's locks are fair, so whoever drives the guest gets
-it back only after everybody who waited.  There are no other locks and no locks in device models.
+Who may touch the machine, and when.  While guest code runs the machine belongs to the engine thread; at all other
+times it belongs to the trio thread, to whoever holds `_lock`.  Every operation takes three steps: ask the run in
+progress to stop (a flag that the engine sees within microseconds), take the lock, act on the parked machine.
+trio's locks are fair, so whoever drives the guest gets it back only after everybody who waited.  There are no other
+locks and no locks in device models.
 
-Two ways of running.  *Free-running*: `start` lets a task of the machine's own drive the guest until `stop`, a breakpoint or the guest's
-end.  *Lockstep*: while nothing runs freely, `run`, `sleep`, `serial[n].expect` and `events.expect` drive the guest themselves
-and stop it at an exact instruction, so a script written that way gives the same digest every time.
+Two ways of running.  *Free-running*: `start` lets a task of the machine's own drive the guest until `stop`, a
+breakpoint or the guest's end.  *Lockstep*: while nothing runs freely, `run`, `sleep`, `serial[n].expect` and
+`events.expect` drive the guest themselves and stop it at an exact instruction, so a script written that way gives
+the same digest every time.
 
-A stop may be asked for that nobody waits for any more by the time the guest sees it; the run then ends early and is simply gone on
-with.  That never shows in the guest.
+A stop may be asked for that nobody waits for any more by the time the guest sees it; the run then ends early and is
+simply gone on with.  That never shows in the guest.
 """
 
 from __future__ import annotations
@@ -67,11 +69,14 @@ class VirtualMachine:
         async with VirtualMachine(kernel="vmlinuz", initrd="initrd.gz", append="console=ttyS0", memory="256M") as vm:
             await vm.serial[0].expect(b"login: ")
 
-    Takes a MachineConfig or its fields as keywords.  Entering builds and resets the machine; not one instruction runs before `start`
-    or `run`.  Leaving the block ends everything: no task, thread, descriptor or memory survives it.  An error that is the only one leaves the
+    Takes a MachineConfig or its fields as keywords.  Entering builds and resets the machine; not one instruction
+    runs before `start`
+    or `run`.  Leaving the block ends everything: no task, thread, descriptor or memory survives it.  An error that
+    is the only one leaves the
     block as it is, not in a group.
 
-    pace: None (the guest runs as fast as it can and idle time is skipped) or "real-time" (a free-running guest's clock is held back
+    pace: None (the guest runs as fast as it can and idle time is skipped) or "real-time" (a free-running guest's
+    clock is held back
     to the host's).
 
     Raises ConfigError and ImageError for what cannot be built, before anything runs.
@@ -134,8 +139,7 @@ class VirtualMachine:
         self._changed = trio.lowlevel.ParkingLot()
         self._thread = EngineThread(machine.request_stop, "vmcore engine")
         self._alarms = Alarms(machine, self._rung.append)
-        self.serial: Final[Sequence[SerialStream]] = tuple(SerialStream(self, port) for port in machine.serial)
-        """The serial ports, as streams."""
+        self._serial = tuple(SerialStream(self, port) for port in machine.serial)
         self._driver_scope = trio.CancelScope()
         self._nursery_manager = trio.open_nursery()
         nursery = await self._nursery_manager.__aenter__()
@@ -164,11 +168,17 @@ class VirtualMachine:
         self._flush()
         self._machine.on_event = None
         self.events._end()
-        for stream in self.serial:
+        for stream in self._serial:
             stream._end()
         self._machine.close()
 
     # --- state
+
+    @property
+    def serial(self) -> Sequence[SerialStream]:
+        """The serial ports, as streams."""
+        self._open_machine()
+        return self._serial
 
     @property
     def state(self) -> RunState:
@@ -200,7 +210,8 @@ class VirtualMachine:
     async def start(self) -> None:
         """Let the guest run freely.  Nothing happens if it does.
 
-        Raises UsageError where only a reset leads on.  Same as `cont`; read `start` after building and `cont` after `stop`.
+        Raises UsageError where only a reset leads on.  Same as `cont`; read `start` after building and `cont` after
+        `stop`.
         """
         async with self.parked():
             if self._free:
@@ -250,7 +261,9 @@ class VirtualMachine:
             machine.nmi(cpu)
 
     async def send_key(self, *keys: str) -> None:
-        """Press keys together (named as QEMU's QKeyCode: "a", "ret", "ctrl", "f1", ...) and release them in reverse order."""
+        """Press keys together (named as QEMU's QKeyCode: "a", "ret", "ctrl", "f1", ...) and release them in reverse
+        order.
+        """
         async with self.parked() as machine:
             for key in keys:
                 machine.keyboard.press(key)
@@ -270,7 +283,9 @@ class VirtualMachine:
         return self._exit
 
     async def wait_input(self) -> None:
-        """Wait until something reached the machine from outside since the guest last ran: for those who drive an idle guest."""
+        """Wait until something reached the machine from outside since the guest last ran: for those who drive an
+        idle guest.
+        """
         await trio.lowlevel.checkpoint()
         while self._open_machine().input_count == self._inputs_seen:
             await self._changed.park()
@@ -286,8 +301,10 @@ class VirtualMachine:
     ) -> Exit:
         """Run the guest until something happens, and say what.  For a machine that is not free-running.
 
-        until: an event class or a union of them (the run ends at the instruction that causes the event, with StopRequested(event)), or a
-        linear address (it ends before the instruction there, with Breakpoint); instructions: how many at most; seconds: guest time at most.
+        until: an event class or a union of them (the run ends at the instruction that causes the event, with
+        StopRequested(event)), or a
+        linear address (it ends before the instruction there, with Breakpoint); instructions: how many at most;
+        seconds: guest time at most.
         """
         self._check_lockstep("run")
         until_ns = None if seconds is None else self._machine.now_ns + _ns(seconds)
@@ -302,7 +319,9 @@ class VirtualMachine:
         return await self.run(instructions=count)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for guest time to pass.  A machine that is not free-running is driven until then, or until it goes off."""
+        """Wait for guest time to pass.  A machine that is not free-running is driven until then, or until it goes
+        off.
+        """
         await trio.lowlevel.checkpoint()
         if self._free:
             over = trio.Event()
@@ -338,7 +357,8 @@ class VirtualMachine:
     async def parked(self) -> AsyncIterator[Machine]:
         """Hold the machine at an instruction boundary for the length of the block, and give access to all of it.
 
-        A free-running guest goes on behind the block.  Keep it short, and do not call the machine's async methods in it.
+        A free-running guest goes on behind the block.  Keep it short, and do not call the machine's async methods
+        in it.
         """
         self._open_machine()
         await trio.lowlevel.checkpoint()
@@ -457,12 +477,13 @@ class VirtualMachine:
                         self._state = RunState.PAUSED
             # An alarm that went off has cancelled a scope: let that take effect before anything else is done.
             await trio.lowlevel.checkpoint()
-            if isinstance(exit, StopRequested) and not self._stop_wanted and not (done is not None and done()):
-                if exit.reason is None or isinstance(exit.reason, Alarm):
-                    continue
-            return exit
+            in_passing = isinstance(exit, StopRequested) and (exit.reason is None or isinstance(exit.reason, Alarm))
+            if not in_passing or self._stop_wanted or (done is not None and done()):
+                return exit
 
-    async def _drive_until(self, types: tuple[type[Event], ...], instructions: int | None, until_ns: int | None) -> Exit:
+    async def _drive_until(
+        self, types: tuple[type[Event], ...], instructions: int | None, until_ns: int | None
+    ) -> Exit:
         before, self._until = self._until, types
         try:
             return await self._drive(None, instructions, until_ns)
@@ -526,7 +547,7 @@ class VirtualMachine:
             self._state = RunState.SHUTDOWN
             self._flush()
             self._changed.unpark_all()
-            for stream in self.serial:
+            for stream in self._serial:
                 stream._reading.unpark_all()
 
     def _interrupt(self) -> None:

@@ -1,6 +1,7 @@
 """The command line: `python -m vmcore` shows the demonstration guest, `python -m vmcore run` runs yours.
 
-Exit statuses: those of the guest are 0 (it switched itself off) and the odd ones ((value << 1) | 1 of isa-debug-exit); ours are even.
+Exit statuses: those of the guest are 0 (it switched itself off) and the odd ones ((value << 1) | 1 of
+isa-debug-exit); ours are even.
 """
 
 from __future__ import annotations

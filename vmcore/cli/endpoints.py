@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final, final
 
 import trio
@@ -26,7 +24,8 @@ BUFFERED: Final = 1 << 16
 class Output:
     """Bytes to a descriptor, unchanged and in order.
 
-    Written from the engine thread, byte by byte as the guest sends them; passed on in pieces, by `flush` or when many have come.  A
+    Written from the engine thread, byte by byte as the guest sends them; passed on in pieces, by `flush` or when
+    many have come.  A
     host that does not take them holds the guest up: none is lost and memory stays bounded.
     """
 
@@ -81,7 +80,9 @@ def open_output(endpoint: Endpoint, soon: Callable[[Callable[[], None]], None]) 
 
 @contextmanager
 def raw_terminal() -> Iterator[None]:
-    """Keys go to the guest one by one and unechoed while standard input is a terminal; Ctrl-C still ends the machine."""
+    """Keys go to the guest one by one and unechoed while standard input is a terminal; Ctrl-C still ends the
+    machine.
+    """
     fd = sys.stdin.fileno()
     if not os.isatty(fd):
         yield
@@ -109,10 +110,12 @@ async def pump_input(stream: SerialStream, ended: Callable[[], None]) -> None:
 
 
 async def serve_unix(stream: SerialStream, path: str) -> None:
-    """A serial port on a Unix socket, for one client at a time.  What the guest sends while there is none waits in the stream."""
-    name = Path(path)
-    if name.exists() and stat.S_ISSOCK(name.stat().st_mode):
-        name.unlink()
+    """A serial port on a Unix socket, for one client at a time.  What the guest sends while there is none waits in
+    the stream.
+    """
+    name = trio.Path(path)
+    if await name.is_socket():
+        await name.unlink()
     listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
     with listener:
         before = os.umask(0o177)
@@ -129,7 +132,8 @@ async def serve_unix(stream: SerialStream, path: str) -> None:
                     nursery.start_soon(_to_client, stream, client, nursery.cancel_scope)
                     nursery.start_soon(_from_client, stream, client, nursery.cancel_scope)
         finally:
-            name.unlink(missing_ok=True)
+            with trio.CancelScope(shield=True):
+                await name.unlink(missing_ok=True)
 
 
 async def _to_client(stream: SerialStream, client: trio.SocketStream, scope: trio.CancelScope) -> None:

@@ -15,9 +15,9 @@ from vmcore.model.errors import ConfigError
 __all__ = ["DemoOptions", "Endpoint", "RunOptions", "parse"]
 
 EPILOG: Final = """\
-exit status: 0 the guest switched itself off; odd: (value << 1) | 1 of isa-debug-exit; 2 bad usage, configuration or file;
-4 --max-instructions are spent; 6 the guest waits for ever and no input can come; 8 a triple fault where nothing resets
-the machine; 70 a fault of vmcore itself; 130, 143, 129 ended by SIGINT, SIGTERM, SIGHUP."""
+exit status: 0 the guest switched itself off; odd: (value << 1) | 1 of isa-debug-exit; 2 bad usage, configuration or
+file; 4 --max-instructions are spent; 6 the guest waits for ever and no input can come; 8 a triple fault where
+nothing resets the machine; 70 a fault of vmcore itself; 130, 143, 129 ended by SIGINT, SIGTERM, SIGHUP."""
 
 
 @frozen
@@ -60,10 +60,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser(
-        "run", help="run a guest", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        "run",
+        help="run a guest",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = run.add_argument
-    add("--board", choices=("pc", "none"), default="pc", help="pc (default): an ISA PC with ACPI; none: vCPUs and RAM alone")
+    add(
+        "--board",
+        choices=("pc", "none"),
+        default="pc",
+        help="pc (default): an ISA PC with ACPI; none: vCPUs and RAM alone",
+    )
     add("--memory", default="128M", metavar="SIZE", help="RAM, such as 512M or 2G (default 128M)")
     add("--cpus", type=int, default=1, metavar="N", help="number of vCPUs (default 1)")
     add("--cpu", default="max", metavar="MODEL", help="CPU model (default max)")
@@ -71,14 +80,36 @@ def _parser() -> argparse.ArgumentParser:
     add("--initrd", metavar="FILE", help="initial RAM disk of the kernel")
     add("--append", default="", metavar="TEXT", help="the kernel's command line")
     add("--bootsector", metavar="FILE", help="disk image whose first sector the built-in BIOS starts")
-    add("--flat", metavar="FILE[,address=A][,mode=real|protected|long]", help="flat binary, started at its address (default 0x7c00, real)")
-    add("--serial", action="append", metavar="WHERE", help="stdio (default), file:PATH, unix:PATH (listens), null; once for each port")
+    add(
+        "--flat",
+        metavar="FILE[,address=A][,mode=real|protected|long]",
+        help="flat binary, started at its address (default 0x7c00, real)",
+    )
+    add(
+        "--serial",
+        action="append",
+        metavar="WHERE",
+        help="stdio (default), file:PATH, unix:PATH (listens), null; once for each port",
+    )
     add("--debugcon", metavar="file:PATH", help="what the guest writes to port 0xe9 goes to this file")
-    add("--device", action="append", default=[], metavar="MODEL[,id=ID][,NAME=VALUE]", help="add a device, such as isa-debug-exit,iobase=0xf4,iosize=4")
+    add(
+        "--device",
+        action="append",
+        default=[],
+        metavar="MODEL[,id=ID][,NAME=VALUE]",
+        help="add a device, such as isa-debug-exit,iobase=0xf4,iosize=4",
+    )
     add("--paused", action="store_true", help="build the machine and wait, do not run it")
     add("--no-reboot", action="store_true", help="a reset that the guest asks for ends the machine")
-    add("--seed", type=_number, default=0, metavar="N", help="seed of everything random that the guest sees (default 0)")
-    add("--rtc", default="2026-01-01T00:00:00", metavar="TIME", help="what the guest's clock shows at the beginning (UTC)")
+    add(
+        "--seed", type=_number, default=0, metavar="N", help="seed of everything random that the guest sees (default 0)"
+    )
+    add(
+        "--rtc",
+        default="2026-01-01T00:00:00",
+        metavar="TIME",
+        help="what the guest's clock shows at the beginning (UTC)",
+    )
     add("--max-instructions", type=_number, metavar="N", help="end after this many instructions")
     add("--stats", type=Path, metavar="FILE", help="write statistics as JSON when the machine ends")
     return parser
@@ -103,16 +134,22 @@ def _flat(text: str) -> FlatImage:
         except ValueError as error:
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"flat.{name}", value, "a number" if name == "address" else "real, protected or long") from None
+            raise ConfigError(
+                f"flat.{name}", value, "a number" if name == "address" else "real, protected or long"
+            ) from None
     return FlatImage(path, address, None, mode)
 
 
 def parse(arguments: Sequence[str]) -> RunOptions | DemoOptions:
-    """Read the command line.  Exits like argparse for what is no option; raises ConfigError for values that cannot be."""
+    """Read the command line.  Exits like argparse for what is no option; raises ConfigError for values that cannot
+    be.
+    """
     given = _parser().parse_args(arguments)
     if given.command is None:
         return DemoOptions()
-    serial = tuple(Endpoint.parse(text, "serial", ("stdio", "file", "unix", "null")) for text in given.serial or ["stdio"])
+    serial = tuple(
+        Endpoint.parse(text, "serial", ("stdio", "file", "unix", "null")) for text in given.serial or ["stdio"]
+    )
     if sum(end.kind == "stdio" for end in serial) > 1:
         raise ConfigError("serial", "stdio", "stdio for one port only")
     debugcon = None if given.debugcon is None else Endpoint.parse(given.debugcon, "debugcon", ("file", "null"))

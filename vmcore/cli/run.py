@@ -95,7 +95,9 @@ class _Session:
             exit = await self._drive()
             nursery.cancel_scope.cancel()
         if self.options.stats is not None:
-            self.options.stats.write_text(json.dumps(self._statistics(exit, time.process_time() - begin), indent=2) + "\n")
+            self.options.stats.write_text(
+                json.dumps(self._statistics(exit, time.process_time() - begin), indent=2) + "\n"
+            )
         if self.signal or exit is None:
             return 128 + self.signal
         return exit_status(exit)

@@ -26,7 +26,8 @@ class ExitStatus(IntEnum):
 class StatusLine:
     """One line on the terminal, about guest time, speed and state; it never mixes with the guest's output.
 
-    Where standard output is the same terminal, the last row is set apart by a scrolling region and the guest's output scrolls above it.
+    Where standard output is the same terminal, the last row is set apart by a scrolling region and the guest's
+    output scrolls above it.
     Without a terminal at standard error it shows nothing.
     """
 
@@ -73,5 +74,3 @@ class StatusLine:
     def _write(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
-
-

@@ -241,6 +241,11 @@ class Machine:
         """Everything that has reached the machine, in order: with the configuration, all that it takes to replay it."""
         return tuple(self._inputs)
 
+    @property
+    def input_count(self) -> int:
+        """How many inputs have reached the machine: grows with each."""
+        return len(self._inputs)
+
     def apply(self, what: Input) -> bool:
         """Apply an input now, and log it.  The methods below are its convenient forms.
 

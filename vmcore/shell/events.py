@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType, UnionType
-from typing import Any, Generic, Self, TypeVar, final, get_args
+from typing import Any, Generic, Self, TypeVar, cast, final, get_args
 
 import trio
 from attrs import define, frozen
@@ -49,7 +49,9 @@ def event_types(kinds: type[Event] | UnionType) -> tuple[type[Event], ...]:
     types = get_args(kinds) if isinstance(kinds, UnionType) else (kinds,)
     for kind in types:
         if not isinstance(kind, type) or not issubclass(kind, Event):
-            raise UsageError(f"{kinds!r}: expected an event class or a union of event classes, such as Shutdown | Reset")
+            raise UsageError(
+                f"{kinds!r}: expected an event class or a union of event classes, such as Shutdown | Reset"
+            )
     return types
 
 
@@ -118,7 +120,7 @@ class EventStream(trio.abc.ReceiveChannel[E], Generic[E]):
             self._lost += 1
             self._lost_ever += 1
         else:
-            self._waiting.append(event)
+            self._waiting.append(cast("E", event))
         self._parked.unpark()
 
     def _end(self) -> None:
@@ -171,7 +173,8 @@ class EventBus:
     async def expect(self, kinds: type[E] | UnionType) -> AsyncIterator[Expected[E]]:
         """Act in the block; when it is left, wait for the first event of these classes since its beginning.
 
-        On a machine that is not free-running the wait drives the guest, and stops it at the instruction that caused the event.
+        On a machine that is not free-running the wait drives the guest, and stops it at the instruction that caused
+        the event.
         Raises trio.EndOfChannel if the machine ends first.
         """
         expected: Expected[E] = Expected()

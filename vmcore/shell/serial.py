@@ -1,8 +1,8 @@
 """A serial port as a trio stream, with `expect`.
 
 Output of the guest is kept from the first byte on and read from a cursor: `receive_some` and `expect` take what lies
-behind it, in order, and nothing is ever skipped silently.  At most `KEPT` unread bytes are held; a guest that sends more
-is not held up (that would make it depend on the host), the oldest go, and the next read says BytesLost.
+behind it, in order, and nothing is ever skipped silently.  At most `KEPT` unread bytes are held; a guest that sends
+more is not held up (that would make it depend on the host), the oldest go, and the next read says BytesLost.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def _rebuild(pattern: bytes, message: str, tail: bytes) -> ExpectFailed:
 
 @frozen
 class Match:
-    """What `expect` found.  before: what was read over; match: the bytes that matched; groups: those of a regular expression."""
+    """What `expect` found.  before: what was read over; match: the bytes that matched; groups: those of a regular
+    expression.
+    """
 
     before: bytes
     match: bytes
@@ -137,8 +139,10 @@ class SerialStream(trio.abc.HalfCloseableStream):
     async def expect(self, pattern: bytes | str | re.Pattern[bytes]) -> Match:
         """Wait until the pattern comes, and take everything up to its end.
 
-        pattern: literal bytes (a str is encoded as UTF-8), or a compiled bytes regular expression whose match spans at most
-        4096 bytes.  A machine that is not free-running is driven, and stops at the very instruction that sent the last byte of the match (for a
+        pattern: literal bytes (a str is encoded as UTF-8), or a compiled bytes regular expression whose match spans
+        at most
+        4096 bytes.  A machine that is not free-running is driven, and stops at the very instruction that sent the
+        last byte of the match (for a
         regular expression: the first byte that makes it match).
         Raises ExpectFailed if the machine goes off or idles for ever first.
         """
