@@ -93,6 +93,12 @@ def test_clearing_by_bytes_leaves_the_other_byte_alone(pm: AcpiPm) -> None:
     assert pm.port_read(PM1_STS, 2) == PWRBTN
 
 
+def test_nothing_can_be_set_in_the_status_by_a_write(pm: AcpiPm) -> None:
+    pm.port_write(PM1_STS, 0xFFFF, 2)
+    pm.port_write(GPE0_STS, 0xFFFF, 2)
+    assert (pm.port_read(PM1_STS, 2), pm.port_read(GPE0_STS, 2)) == (0, 0)
+
+
 def test_only_events_can_be_enabled(pm: AcpiPm) -> None:
     pm.port_write(PM1_EN, 0xFFFF, 2)
     assert pm.port_read(PM1_EN, 2) == 0x0721

@@ -84,6 +84,7 @@ class AcpiPm(Device[AcpiPmState]):
     PM1_STS = Register(
         offset=0x00,
         width=16,
+        writable=0,
         clears=STATUS_BITS,
         bits={"TMR": 0, "BM": 4, "GBL": 5, "PWRBTN": 8, "SLPBTN": 9, "RTC": 10, "WAK": 15},
         doc="Fixed events that happened; a one clears.",

@@ -3,9 +3,10 @@
 Sources: Intel 8259A data sheet (231468-003); Intel 82371AB (PIIX4) data sheet 290562, section 4.2.5 and 4.2.6 (the
 slave on input 2 of the master, edge/level control at 0x4D0 and 0x4D1, LTIM without effect).
 
-Two choices where the sheets leave room.  An edge is latched until it is acknowledged or the chip is initialised, even
-when the line falls earlier: no interrupt is lost to a short pulse, as with the PIIX behind its interrupt synchroniser.
-Input 2 of the master follows the slave's output, so masking the slave's only request takes it away from the master.
+A choice where the sheets leave room: an edge is latched until it is acknowledged or the chip is initialised, even when
+the line falls earlier, so no interrupt is lost to a short pulse.  Input 2 of the master is such an edge input: a slave
+that loses its request (it is masked, or a level falls) after it has raised its output answers the acknowledge with a
+spurious IRQ 15.
 """
 
 from __future__ import annotations
@@ -296,6 +297,7 @@ class Pic8259(Device[Pic8259State]):
                 else:
                     slave.acknowledge(level)
                     vector = slave.base | level
+                    master.set_input(1 << CASCADE, False)  # INT falls with INTA; another request makes a new edge.
         self.intr.lower()
         self._update()
         return vector
@@ -308,6 +310,10 @@ class Pic8259(Device[Pic8259State]):
         if offset < 4:
             if chip.poll:
                 value = chip.read(offset & 1)
+                if offset & 2:
+                    self._master.set_input(1 << CASCADE, False)
+                else:
+                    self.intr.lower()
                 self._update()
                 return value
             return chip.read(offset & 1)
@@ -332,9 +338,5 @@ class Pic8259(Device[Pic8259State]):
         self._update()
 
     def _update(self) -> None:
-        master = self._master
-        if self._slave.request() >= 0:
-            master.irr |= 1 << CASCADE
-        else:
-            master.irr &= ~(1 << CASCADE)
-        self.intr.set(master.request() >= 0)
+        self._master.set_input(1 << CASCADE, self._slave.request() >= 0)
+        self.intr.set(self._master.request() >= 0)
