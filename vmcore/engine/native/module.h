@@ -130,5 +130,7 @@ PyObject *cpu_set_segment(PyObject *self, PyObject *args);
 PyObject *cpu_table_register(PyObject *self, PyObject *index);
 PyObject *cpu_set_table_register(PyObject *self, PyObject *args);
 PyObject *cpu_statistics(PyObject *self, PyObject *);
+PyObject *cpu_context(PyObject *self, PyObject *);
+PyObject *cpu_set_context(PyObject *self, PyObject *context);
 bool require_parked_cpu(PyCpu *self);   // not inside a run of this very vCPU, nor on another thread
 void refuse(const char *what, u64 value, const GuestFault &fault);  // ValueError for what the processor answers with an exception

@@ -556,6 +556,9 @@ PyMethodDef cpu_methods[] = {
     {"set_segment", cpu_set_segment, METH_VARARGS, "set_segment(index, selector, base, limit, attributes)"},
     {"table_register", cpu_table_register, METH_O, "table_register(0 for GDTR, 1 for IDTR) -> (base, limit)"},
     {"set_table_register", cpu_set_table_register, METH_VARARGS, "set_table_register(which, base, limit)"},
+    {"context", cpu_context, METH_NOARGS,
+     "context() -> 656 bytes: RAX to R15, RIP, RFLAGS, and x87, MMX, XMM and MXCSR as FXSAVE64 lays them out."},
+    {"set_context", cpu_set_context, METH_O, "set_context(bytes): what context() gives."},
     {"statistics", cpu_statistics, METH_NOARGS, "statistics() -> dict of counters since the vCPU was made."},
     {nullptr, nullptr, 0, nullptr},
 };

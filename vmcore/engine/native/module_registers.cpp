@@ -495,6 +495,71 @@ PyObject *cpu_set_state(PyObject *o, PyObject *dict) {
     Py_RETURN_NONE;
 }
 
+// The registers of a program, packed: RAX to R15, RIP, RFLAGS, then x87, MMX, XMM and MXCSR in the layout of FXSAVE64.
+namespace {
+constexpr size_t CONTEXT_SIZE = 18 * 8 + 512;
+}
+
+PyObject *cpu_context(PyObject *o, PyObject *) {
+    PyCpu *self = self_of(o);
+    if (!require_parked(self->memory)) return nullptr;
+    const Cpu &cpu = *self->cpu;
+    PyObject *bytes = PyBytes_FromStringAndSize(nullptr, CONTEXT_SIZE);
+    if (!bytes) return nullptr;
+    auto *p = reinterpret_cast<u8 *>(PyBytes_AS_STRING(bytes));
+    std::memset(p, 0, CONTEXT_SIZE);
+    std::memcpy(p, cpu.gpr, 128);
+    store_host<u64>(p + 128, cpu.rip);
+    store_host<u64>(p + 136, get_eflags(cpu));
+    u8 *fx = p + 144;
+    store_host<u16>(fx, cpu.fpu.cw);
+    store_host<u16>(fx + 2, fpu_sw(cpu));
+    fx[4] = cpu.fpu.valid;
+    store_host<u16>(fx + 6, cpu.fpu.op);
+    store_host<u64>(fx + 8, cpu.fpu.ip);
+    store_host<u64>(fx + 16, cpu.fpu.dp);
+    store_host<u32>(fx + 24, cpu.mxcsr);
+    store_host<u32>(fx + 28, 0xffff);
+    for (unsigned i = 0; i < 8; i++) {
+        const F80 &st = cpu.fpu.st[(cpu.fpu.top + i) & 7];
+        store_host<u64>(fx + 32 + 16 * i, st.mant);
+        store_host<u16>(fx + 40 + 16 * i, st.se);
+    }
+    for (unsigned i = 0; i < 16; i++) std::memcpy(fx + 160 + 16 * i, cpu.vec[i].u8_, 16);
+    return bytes;
+}
+
+PyObject *cpu_set_context(PyObject *o, PyObject *object) {
+    PyCpu *self = self_of(o);
+    if (!PyBytes_Check(object) || size_t(PyBytes_GET_SIZE(object)) != CONTEXT_SIZE)
+        return PyErr_Format(PyExc_ValueError, "context: expected %zu bytes", CONTEXT_SIZE);
+    if (!require_parked_cpu(self)) return nullptr;
+    Cpu &cpu = *self->cpu;
+    auto *p = reinterpret_cast<const u8 *>(PyBytes_AS_STRING(object));
+    const u8 *fx = p + 144;
+    std::memcpy(cpu.gpr, p, 128);
+    cpu.rip = load_host<u64>(p + 128);
+    set_eflags(cpu, u32(load_host<u64>(p + 136) & 0x3fffff));
+    cpu.fpu.cw = load_host<u16>(fx);
+    u16 sw = load_host<u16>(fx + 2);
+    cpu.fpu.sw = u16(sw & ~0x3800);
+    cpu.fpu.top = sw >> 11 & 7;
+    cpu.fpu.valid = fx[4];
+    cpu.fpu.op = load_host<u16>(fx + 6) & 0x7ff;
+    cpu.fpu.ip = load_host<u64>(fx + 8);
+    cpu.fpu.dp = load_host<u64>(fx + 16);
+    cpu.mxcsr = load_host<u32>(fx + 24) & 0xffff;
+    for (unsigned i = 0; i < 8; i++) {
+        F80 &st = cpu.fpu.st[(cpu.fpu.top + i) & 7];
+        st.mant = load_host<u64>(fx + 32 + 16 * i);
+        st.se = load_host<u16>(fx + 40 + 16 * i);
+    }
+    for (unsigned i = 0; i < 16; i++) std::memcpy(cpu.vec[i].u8_, fx + 160 + 16 * i, 16);
+    update_mode(cpu);
+    attention(cpu);
+    Py_RETURN_NONE;
+}
+
 PyObject *cpu_statistics(PyObject *o, PyObject *) {
     PyCpu *self = self_of(o);
     const PyMemory *m = self->memory;
