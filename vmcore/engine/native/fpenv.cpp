@@ -29,7 +29,9 @@ void write_mxcsr(Cpu &cpu, u32 value) {
     if (cpu.fp_loaded) set_host_mxcsr(guest_in_host(value));
 }
 void x87_controls_changed(Cpu &cpu) {
-    if (cpu.fp_loaded) set_host_cw((cpu.fpu.cw & 0x0f00) | 0x7f);
+    if (!cpu.fp_loaded) return;
+    set_host_cw((cpu.fpu.cw & 0x0f00) | 0x7f);
+    asm volatile("fnclex");  // flags of the host are always among those of the guest
 }
 u32 unmasked_begin(Cpu &cpu) {
     cpu.mxcsr = read_mxcsr(cpu);

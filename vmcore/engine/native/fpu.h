@@ -24,17 +24,53 @@ inline void set_fpu_cw(Cpu &cpu, u16 cw) {  // bit 6 reads as one, 7 and 13-15 a
 }
 inline bool x87_error(const Cpu &cpu) { return cpu.fpu.sw & ~cpu.fpu.cw & SW_EXCEPTIONS; }
 
-// Start of every waiting x87 instruction but the control ones: pending exceptions, then the instruction pointer and opcode.
-ALWAYS_INLINE void x87_begin(Cpu &cpu, const Op &op) {
+// Start of every waiting x87 instruction: pending exceptions come before anything else.
+ALWAYS_INLINE void x87_begin(Cpu &cpu) {
     if (UNLIKELY(x87_error(cpu))) x87_pending(cpu);
+}
+// Instruction pointer and opcode of every instruction but the control ones, and the data pointer if it has a memory operand; to be called when
+// nothing can fault any more.
+ALWAYS_INLINE void x87_record(Cpu &cpu, const Op &op) {
     cpu.fpu.ip = cpu.rip;
     cpu.fpu.op = u16(op.imm) & 0x7ff;
     cpu.fpu.cs = cpu.seg[CS].selector;
 }
-// The same with a memory operand: its address becomes the data pointer.
-ALWAYS_INLINE void x87_data(Cpu &cpu, const Op &op) {
+ALWAYS_INLINE void x87_record_mem(Cpu &cpu, const Op &op) {
+    x87_record(cpu, op);
     cpu.fpu.dp = effective_address(cpu, op);
     cpu.fpu.ds = cpu.seg[op.seg].selector;
+}
+// The register operand ST(i): the low bits of ModRM, which `imm` (the FOP) holds.
+ALWAYS_INLINE unsigned sti(const Op &op) { return op.imm & 7; }
+
+// ---- the stack
+constexpr F80 kIndefinite = {0xc000000000000000, 0xffff};
+
+ALWAYS_INLINE void set_st(Cpu &cpu, unsigned i, const F80 &v) {
+    unsigned p = physical(cpu, i);
+    cpu.fpu.st[p].mant = v.mant;
+    cpu.fpu.st[p].se = v.se;
+    cpu.fpu.valid |= u8(1 << p);
+}
+ALWAYS_INLINE void x87_push(Cpu &cpu, const F80 &v) {
+    cpu.fpu.top = (cpu.fpu.top - 1) & 7;
+    set_st(cpu, 0, v);
+}
+ALWAYS_INLINE void x87_pop(Cpu &cpu) {
+    cpu.fpu.valid &= u8(~(1 << cpu.fpu.top));
+    cpu.fpu.top = (cpu.fpu.top + 1) & 7;
+}
+inline void clear_c1(Cpu &cpu) { cpu.fpu.sw &= u16(~SW_C1); }
+// Stack underflow or overflow: IE and SF, C1 tells which.  Returns whether the masked response (the indefinite) is due.
+COLD inline bool stack_fault(Cpu &cpu, bool overflow) {
+    cpu.fpu.sw = u16((cpu.fpu.sw & ~SW_C1) | SW_IE | SW_SF | (overflow ? SW_C1 : 0));
+    return cpu.fpu.cw & SW_IE;
+}
+// Takes over exceptions, C1 and the condition codes in `codes` from the status of an operation.  Returns whether it took place: an unmasked
+// exception of the operands leaves everything as it was (SDM Vol. 1 8.5).
+ALWAYS_INLINE bool x87_finish(Cpu &cpu, u16 status, u16 codes = 0) {
+    cpu.fpu.sw = u16((cpu.fpu.sw & ~(SW_C1 | codes)) | (status & (SW_EXCEPTIONS | SW_C1 | codes)));
+    return LIKELY((cpu.fpu.cw & SW_EXCEPTIONS) == SW_EXCEPTIONS) || !(status & ~cpu.fpu.cw & (SW_IE | SW_DE | SW_ZE));
 }
 
 void fninit(Cpu &cpu);

@@ -39,7 +39,7 @@ void x87_pending(Cpu &cpu) {
 }
 void x_fwait(Cpu &cpu, const Op &) {
     if ((cpu.cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS)) raise_fault(cpu, EXC_NM);
-    if (x87_error(cpu)) x87_pending(cpu);
+    x87_begin(cpu);
 }
 
 // ---- words
@@ -50,13 +50,16 @@ void x_fnclex(Cpu &cpu, const Op &) {
     ferr_lower(cpu);
 }
 void x_fldcw(Cpu &cpu, const Op &op) {
-    if (x87_error(cpu)) x87_pending(cpu);
+    x87_begin(cpu);
     set_fpu_cw(cpu, read_mem<u16>(cpu, op));
 }
 void x_fnstcw(Cpu &cpu, const Op &op) { write_mem<u16>(cpu, op, cpu.fpu.cw); }
 void x_fnstsw(Cpu &cpu, const Op &op) { write_mem<u16>(cpu, op, fpu_sw(cpu)); }
 void x_fnstsw_ax(Cpu &cpu, const Op &) { set_reg<u16>(cpu, RAX, fpu_sw(cpu)); }
-void x_fnop(Cpu &cpu, const Op &op) { x87_begin(cpu, op); }
+void x_fnop(Cpu &cpu, const Op &op) {
+    x87_begin(cpu);
+    x87_record(cpu, op);
+}
 void x_fnop87(Cpu &, const Op &) {}  // FNENI, FNDISI (8087) and FNSETPM (80287) do nothing since the 80387
 
 // ---- tags
@@ -165,7 +168,7 @@ void x_fnstenv(Cpu &cpu, const Op &op) {
 }
 void x_fldenv(Cpu &cpu, const Op &op) {
     u8 image[28];
-    if (x87_error(cpu)) x87_pending(cpu);
+    x87_begin(cpu);
     unsigned size = environment_size(op);
     u64 lin = operand_linear(cpu, op, size, false);
     read_bytes(cpu, lin, image, size, data_set(cpu));
@@ -184,7 +187,7 @@ void x_fnsave(Cpu &cpu, const Op &op) {
 }
 void x_frstor(Cpu &cpu, const Op &op) {
     u8 image[108];
-    if (x87_error(cpu)) x87_pending(cpu);
+    x87_begin(cpu);
     unsigned at = environment_size(op);
     u64 lin = operand_linear(cpu, op, at + 80, false);
     read_bytes(cpu, lin, image, at + 80, data_set(cpu));
