@@ -34,7 +34,7 @@ class CpuModel:
 
     name: str
     features: frozenset[str]
-    cpuid: tuple[CpuidRow, ...] = field(repr=False)
+    cpuid: tuple[CpuidRow, ...] = field(default=(), repr=False)
     phys_bits: int = 40
     lin_bits: int = 48
     tsc_hz: int = 1_000_000_000
