@@ -38,6 +38,7 @@ class Processor:
             on_smi=lambda: self.calls.append("smi"),
             on_init=lambda: self.calls.append("init"),
             on_startup=lambda vector: self.calls.append(f"startup {vector:#x}"),
+            on_task_priority=lambda number: self.calls.append(f"cr8 {number}"),
             on_base=lambda base, enabled: self.calls.append(f"base {base:#x} {enabled}"),
         )
 
@@ -193,6 +194,15 @@ def test_the_task_priority_holds_interrupts_of_its_class_and_below(cpu: Processo
     assert cpu.bits(ISR) == set()
 
 
+def test_the_processors_cr8_follows_writes_to_the_task_priority(cpu: Processor) -> None:
+    cpu[TPR] = 0x51
+    cpu[TPR] = 0x52
+    cpu.apic.write_cr8(3)
+    cpu[TPR] = 0x30
+    cpu[TPR] = 0
+    assert cpu.calls == ["cr8 5", "cr8 0"]
+
+
 def test_an_eoi_with_nothing_in_service_does_nothing(cpu: Processor) -> None:
     cpu[EOI] = 0
     assert cpu.bits(ISR) == set()
@@ -317,7 +327,7 @@ def test_shorthands(four: list[Processor], shorthand: int, expected: str) -> Non
 def test_the_startup_sequence_of_the_mp_specification(four: list[Processor]) -> None:
     for cpu in four:
         cpu.calls.clear()
-    four[1][TPR] = 0x20
+    four[1][TPR] = 0x02
     four[0][ICR2] = 1 << 24
     four[0][ICR] = 0x0000_C500
     four[0][ICR] = 0x0000_8500

@@ -87,7 +87,7 @@ def _ignore() -> None:
     pass
 
 
-def _ignore_vector(vector: int) -> None:
+def _ignore_number(number: int) -> None:
     pass
 
 
@@ -113,8 +113,10 @@ class LocalApic(Device[LocalApicState]):
     on_nmi: Callable[[], None] = _ignore
     on_smi: Callable[[], None] = _ignore
     on_init: Callable[[], None] = _ignore
-    on_startup: Callable[[int], None] = _ignore_vector
+    on_startup: Callable[[int], None] = _ignore_number
     """SIPI with its vector: the processor, if it waits for one, starts at `vector << 12`."""
+    on_task_priority: Callable[[int], None] = _ignore_number
+    """A write to TPR changed the class of the task priority: the processor's CR8 follows."""
     on_base: Callable[[int, bool], None] | None = None
     """IA32_APIC_BASE changed: the new physical address of the page, and whether the APIC is enabled."""
     timer_hz: int = 1_000_000_000
@@ -420,7 +422,10 @@ class LocalApic(Device[LocalApicState]):
 
     @TPR.on_write
     def _write_tpr(self, value: int) -> None:
+        changed = (value ^ self._tpr) & 0xF0
         self._set_tpr(value & 0xFF)
+        if changed:
+            self.on_task_priority(value >> 4 & 15)
 
     @APR.on_read
     def _read_apr(self) -> int:
