@@ -146,7 +146,9 @@ class PcBoard(Board):
                 on_nmi=self._signal(index, cpu.nmi),
                 on_init=self._signal(index, cpu.init),
                 on_startup=self._startup(index),
+                on_task_priority=self._set_cr8(index),
                 on_base=self._apic_moved,
+                physical_bits=self.layout.physical_bits,
                 tsc_to_ns=self._tsc_to_ns(index),
             )
             self.apics.append(apic)
@@ -201,6 +203,14 @@ class PcBoard(Board):
             self.services.notice(index)
 
         return startup
+
+    def _set_cr8(self, index: int) -> Callable[[int], None]:
+        cpu = self.services.cpus[index]
+
+        def set_cr8(value: int) -> None:
+            cpu.cr8 = value
+
+        return set_cr8
 
     def _tsc_to_ns(self, index: int) -> Callable[[int], int]:
         cpu, clock = self.services.cpus[index], self.services.clock
