@@ -112,7 +112,39 @@ Decoded decode(const Cpu &cpu, u32 mode, const u8 *bytes, unsigned available, un
     mandatory = op.rep == REP_NZ ? 8 : op.rep == REP_Z ? 4 : prefixes & P_OPSIZE ? 2 : 1;
 
     unsigned map = 0;
-    if (b == 0x0f) {
+    u8 vvvv = 0, vex_l = 0;
+    bool vex = false;
+    if (UNLIKELY((b & 0xfe) == 0xc4) && (mode & MODE_PROT)) {
+        if (!mode64) NEED(1);
+        vex = mode64 || bytes[pos] >= 0xc0;
+    }
+    if (UNLIKELY(vex)) {  // SDM Vol. 2 2.3.5
+        bool refused = rex || mandatory != 1 || op.lock;
+        u8 w = 0;
+        NEED(1);
+        u8 first = bytes[pos++], last = first;
+        map = 4;
+        if (b == 0xc4) {
+            NEED(1);
+            last = bytes[pos++];
+            map = (first & 31) + 3;
+            refused |= map < 4 || map > 6;
+            w = last >> 7;
+        }
+        // The extension bits are inverted; outside 64-bit mode they are ignored, and so is W.
+        rex = mode64 ? u8(0x40 | w << 3 | (~first >> 7 & 1) << 2 | (b == 0xc4 ? ~first >> 5 & 3 : 0)) : 0;
+        vvvv = ~last >> 3 & (mode64 ? 15 : 7);
+        vex_l = last >> 2 & 1;
+        static const u8 pp[4] = {1, 2, 4, 8};
+        mandatory = pp[last & 3];
+        NEED(1);
+        b = bytes[pos++];
+        if (refused) {
+            op.id = ROW_UD;
+            op.len = u8(pos);
+            return Decoded::OK;
+        }
+    } else if (b == 0x0f) {
         NEED(1);
         b = bytes[pos++];
         map = 1;
@@ -138,6 +170,7 @@ Decoded decode(const Cpu &cpu, u32 mode, const u8 *bytes, unsigned available, un
         if ((modrm & r.modrm_mask) != r.modrm_value) continue;
         if (r.mod && r.mod != 3 && (r.mod == 2) != (modrm >= 0xc0)) continue;
         if (r.feature_count && !features_present(cpu, r)) continue;
+        if (vex && ((r.vex_l && r.vex_l != vex_l + 1) || (r.vex_w && r.vex_w != (rex >> 3 & 1) + 1) || (!r.vvvv && vvvv))) continue;
         row = &r;
         op.id = candidate_rows[cell.first + i];
         break;
@@ -245,6 +278,8 @@ Decoded decode(const Cpu &cpu, u32 mode, const u8 *bytes, unsigned available, un
     op.seg = segment == SEG_COUNT ? default_segment : segment;
 
     if (!row->immediates[0] && map == 1) op.imm = b;  // SETcc, CMOVcc: the condition is in its low nibble
+    if (row->attrs & ATTR_X87) op.imm = (b & 7u) << 8 | modrm;  // FOP
+    if (vex) op.imm = u64(vvvv) << 8;
     unsigned filled = 0;  // bits of imm in use
     for (u8 kind : row->immediates) {
         if (kind == I_NONE) break;

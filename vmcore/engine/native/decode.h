@@ -22,6 +22,8 @@ struct Row {
     u8 immediates[2];              // Immediate
     u16 attrs;
     u8 features[3], feature_count, feature_any;
+    u8 vex_l, vex_w;               // of VEX forms: 0 any, 1 must be clear, 2 must be set
+    u8 vvvv;                       // VEX.vvvv names an operand; otherwise it must be 1111b
     const char *text;              // mnemonic and operands as in the table
 };
 

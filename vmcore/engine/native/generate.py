@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MAPS = {"": 0, "0F": 1, "0F38": 2, "0F3A": 3}
+VEX_MAPS = {"0F": 4, "0F38": 5, "0F3A": 6}
+VEX_L = {"LIG": 0, "LZ": 1, "128": 1, "256": 2}  # 0 any, 1 clear, 2 set
+VEX_W = {"WIG": 0, "W0": 1, "W1": 2}
 PREFIXES = {"NP": 1, "66": 2, "F3": 4, "F2": 8}
 ATTRIBUTES = ["lock", "end", "only64", "no64", "d64", "f64", "x87", "mmx", "sse", "prot", "io", "string"]
 
@@ -60,6 +63,9 @@ class Form:
     opcode_reg: str = "NONE"
     size: str = "V"
     immediates: list[str] = field(default_factory=list)
+    vex_l: int = 0
+    vex_w: int = 0
+    vvvv: bool = False  # an operand is named by VEX.vvvv
 
     @property
     def mnemonic(self) -> str:
@@ -86,14 +92,23 @@ class Form:
 
     def parse_encoding(self) -> None:
         tokens = self.encoding.split()
-        if tokens and tokens[0] in PREFIXES and len(tokens) > 1:
+        vex = re.fullmatch(r"VEX\.(\w+)\.(\w+)\.(\w+)\.(\w+)", tokens[0]) if tokens else None
+        if vex:
+            tokens.pop(0)
+            try:
+                self.vex_l, self.prefixes, self.vex_w = VEX_L[vex[1]], PREFIXES[vex[2]], VEX_W[vex[4]]
+                self.map = VEX_MAPS[vex[3]]
+            except KeyError as unknown:
+                raise TableError(f"{self.where}: {unknown} in {self.encoding!r} is unknown") from None
+        elif tokens and tokens[0] in PREFIXES and len(tokens) > 1:
             self.prefixes = PREFIXES[tokens.pop(0)]
         escape = ""
         if tokens and tokens[0] == "0F":
             escape = tokens.pop(0)
             if tokens and tokens[0] in ("38", "3A"):
                 escape += tokens.pop(0)
-        self.map = MAPS[escape]
+        if not vex:
+            self.map = MAPS[escape]
         match = re.fullmatch(r"([0-9A-F]{2})(\+r)?", tokens[0] if tokens else "")
         if not match:
             raise TableError(f"{self.where}: no opcode in {self.encoding!r}")
@@ -150,9 +165,11 @@ class Form:
                     self.mod = 3 if self.mod == 0 else self.mod  # mod is ignored: always a register
                 if letter == "M":
                     self.mod = self.mod or 1
+            elif letter in "BH":
+                self.vvvv = True
             elif letter not in "XY":
                 raise TableError(f"{self.where}: operand {operand!r} is unknown")
-            if letter in "GERMZXY" and suffix in SIZES:
+            if letter in "GERMZXYB" and suffix in SIZES:
                 size = size or SIZES[suffix]
         self.size = size or fallback or "V"
 
@@ -179,7 +196,7 @@ def read_forms(tables: Path, features: set[str]) -> list[Form]:
             if len(columns) != 5:
                 raise TableError(f"{where}: {len(columns)} columns instead of 5")
             encoding, text, feature_text, attribute_text, semantics = columns
-            if encoding.startswith(("VEX.", "EVEX.")):
+            if encoding.startswith("EVEX."):
                 continue
             names = [] if feature_text == "-" else re.split(r"[+/]", feature_text)
             for name in names:
@@ -212,7 +229,7 @@ def read_forms(tables: Path, features: set[str]) -> list[Form]:
 
 def build_maps(forms: list[Form]) -> list[list[list[int]]]:
     """For every map and opcode the candidate rows, most specific first."""
-    maps: list[list[list[int]]] = [[[] for _ in range(256)] for _ in range(4)]
+    maps: list[list[list[int]]] = [[[] for _ in range(256)] for _ in range(7)]
     for index, form in enumerate(forms):
         for opcode in form.opcodes:
             maps[form.map][opcode].append(index)
@@ -223,7 +240,8 @@ def build_maps(forms: list[Form]) -> list[list[list[int]]]:
                 f, g = forms[a], forms[b]
                 same = (
                     f.specificity == g.specificity
-                    and (f.modrm_mask, f.modrm_value, f.mod, f.modes) == (g.modrm_mask, g.modrm_value, g.mod, g.modes)
+                    and (f.modrm_mask, f.modrm_value, f.mod, f.modes, f.vex_l, f.vex_w)
+                    == (g.modrm_mask, g.modrm_value, g.mod, g.modes, g.vex_l, g.vex_w)
                     and f.prefixes & g.prefixes
                 )
                 if same:
@@ -254,7 +272,7 @@ def emit_tables(forms: list[Form]) -> str:
     out.append("const Row rows[] = {")
     for name in PSEUDO:
         attributes = "ATTR_END" if name != "x" else "0"
-        out.append(f'    {{0, 0, 0, 0, 3, 0, KIND_NONE, KIND_NONE, KIND_NONE, SIZE_V, {{0, 0}}, {attributes}, {{0, 0, 0}}, 0, 0, "{name}"}},')
+        out.append(f'    {{0, 0, 0, 0, 3, 0, KIND_NONE, KIND_NONE, KIND_NONE, SIZE_V, {{0, 0}}, {attributes}, {{0, 0, 0}}, 0, 0, 0, 0, 0, "{name}"}},')
     for form in forms:
         attributes = " | ".join("ATTR_" + a.upper() for a in form.attributes if a not in ("only64", "no64")) or "0"
         immediates = [*("I_" + i for i in form.immediates), "0", "0"][:2]
@@ -262,12 +280,13 @@ def emit_tables(forms: list[Form]) -> str:
         out.append(
             f"    {{{form.prefixes}, {form.modrm_mask:#x}, {form.modrm_value:#x}, {form.mod}, {form.modes}, {int(form.modrm)}, "
             f"KIND_{form.reg_kind}, KIND_{form.rm_kind}, KIND_{form.opcode_reg}, SIZE_{form.size}, {{{', '.join(immediates)}}}, "
-            f'{attributes}, {{{", ".join(features)}}}, {len(form.features)}, {int(form.feature_any)}, "{form.text}"}},'
+            f'{attributes}, {{{", ".join(features)}}}, {len(form.features)}, {int(form.feature_any)}, '
+            f'{form.vex_l}, {form.vex_w}, {int(form.vvvv)}, "{form.text}"}},'
         )
     out.append("};")
     maps = build_maps(forms)
     candidates: list[int] = []
-    out.append("const Candidates opcode_maps[4][256] = {")
+    out.append("const Candidates opcode_maps[7][256] = {")
     for table in maps:
         cells = []
         for rows in table:
