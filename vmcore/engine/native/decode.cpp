@@ -20,7 +20,7 @@ struct Candidates {
 };
 
 #if defined(__GNUC__)
-#define VMCORE_MAYBE_UNDEFINED __attribute__((weak))
+#define VMCORE_MAYBE_UNDEFINED __attribute__((weak, visibility("hidden")))
 #else
 #define VMCORE_MAYBE_UNDEFINED
 #endif
