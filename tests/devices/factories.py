@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import Any
 
 from attrs import define, field, frozen
@@ -70,12 +71,18 @@ class LoggedBackend(SerialBackend):
 
 @frozen
 class Factory:
-    """build: makes a new device; length: bytes of its range; sizes: of accesses; kept: state that outlives a reset."""
+    """How to make a device, and what to do to it.
+
+    build: makes a new one; length: bytes of its range; sizes: of accesses; kept: state that outlives a reset; outside:
+    what may happen to it other than by guest accesses; pause: at most so many ns pass between two accesses.
+    """
 
     build: Callable[[Surroundings], Device[Any]]
     length: int
     sizes: tuple[int, ...] = (1, 2, 4)
     kept: tuple[str, ...] = ()
+    outside: Callable[[Any, Random], object] | None = None
+    pause: int = 2_000
 
 
 def _serial(around: Surroundings) -> Device[Any]:
@@ -102,16 +109,63 @@ def _local_apic(around: Surroundings) -> Device[Any]:
     )
 
 
+def _cable(uart: Serial16550, random: Random) -> None:
+    what = random.randrange(4)
+    if what == 0:
+        uart.set_modem_lines(cts=random.random() < 0.5, ri=random.random() < 0.5)
+    elif what == 1:
+        uart.receive_break()
+    else:
+        uart.receive(random.randbytes(random.randrange(1, 40)))
+
+
+def _hands(chip: I8042, random: Random) -> None:
+    key = random.choice(("a", "up", "ctrl", "alt", "pause", "print"))
+    what = random.randrange(4)
+    if what == 0:
+        chip.keyboard.press(key)
+    elif what == 1:
+        chip.keyboard.release(key)
+    elif chip.mouse is not None and what == 2:
+        chip.mouse.move(random.randrange(-300, 300), random.randrange(-300, 300), random.randrange(-9, 9))
+    elif chip.mouse is not None:
+        chip.mouse.button("left", random.random() < 0.5)
+
+
+def _processor(apic: LocalApic, random: Random) -> None:
+    if random.random() < 0.5:
+        apic.accept(random.randrange(256), random.random() < 0.3)
+    elif apic.interrupt_pending:
+        apic.acknowledge()
+
+
+def _interrupts(pic: Pic8259, random: Random) -> None:
+    if random.random() < 0.7:
+        pic.set_input(random.choice((0, 1, 4, 8, 12, 15)), random.random() < 0.5)
+    elif pic.intr.level:
+        pic.acknowledge()
+
+
 FACTORIES: Mapping[type[Device[Any]], Factory] = {
-    AcpiPm: Factory(lambda a: AcpiPm(a.line("sci"), a.clock, a.told("sleep")), 0x42),
+    AcpiPm: Factory(
+        lambda a: AcpiPm(a.line("sci"), a.clock, a.told("sleep")),
+        0x42,
+        outside=lambda pm, random: random.choice((pm.power_button, pm.sleep_button, pm.rtc_alarm, pm.woken))(),
+        pause=1_000_000_000,
+    ),
     BiosDisk: Factory(lambda a: BiosDisk({0x80: RawDisk.from_bytes(bytes(64 * 512))}), 0x20),
     DebugExitPort: Factory(lambda a: DebugExitPort(a.told("exit")), 4),
     Debugcon: Factory(lambda a: Debugcon(a.told("data")), 1),
-    I8042: Factory(_i8042, 5),
-    IoApic: Factory(_io_apic, 0x100, (1, 2, 4, 8)),
-    LocalApic: Factory(_local_apic, 0x400, (1, 2, 4, 8)),
-    Pic8259: Factory(lambda a: Pic8259(a.line("intr")), 6),
-    Pit8254: Factory(lambda a: Pit8254(a.line("irq0"), a.clock), 5),
+    I8042: Factory(_i8042, 5, outside=_hands, pause=50_000),
+    IoApic: Factory(
+        _io_apic,
+        0x100,
+        (1, 2, 4, 8),
+        outside=lambda apic, random: apic.set_input(random.randrange(24), random.random() < 0.5),
+    ),
+    LocalApic: Factory(_local_apic, 0x400, (1, 2, 4, 8), outside=_processor),
+    Pic8259: Factory(lambda a: Pic8259(a.line("intr")), 6, outside=_interrupts),
+    Pit8254: Factory(lambda a: Pit8254(a.line("irq0"), a.clock), 5, pause=100_000),
     Port92: Factory(lambda a: Port92(a.line("a20"), a.called("reset")), 1, kept=("a20",)),
     PostPort: Factory(lambda a: PostPort(a.told("code")), 1),
     ResetControl: Factory(lambda a: ResetControl(a.told("reset")), 1),
@@ -119,6 +173,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         lambda a: RtcMc146818(a.line("irq8"), a.clock, a.told("event")),
         2,
         kept=("cmos", "register_a", "register_b", "origin", "offset", "weekday_shift", "touched", "seen", "deadline"),
+        pause=1_000_000_000,
     ),
-    Serial16550: Factory(_serial, 8),
+    Serial16550: Factory(_serial, 8, outside=_cable, pause=200_000),
 }

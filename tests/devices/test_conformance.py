@@ -32,8 +32,10 @@ def build(kind: Kind, now: int = 0) -> tuple[Device[Any], Surroundings]:
     return FACTORIES[kind].build(around), around
 
 
-def accesses(kind: Kind, device: Device[Any], around: Surroundings, random: Random, count: int = 300) -> list[int]:
-    """Random accesses with some time between them; the values that were read."""
+def accesses(
+    kind: Kind, device: Device[Any], around: Surroundings, random: Random, count: int = 300, outside: bool = True
+) -> list[int]:
+    """Random accesses, with some time and now and then something from outside between them; the values read."""
     factory = FACTORIES[kind]
     places = [register.offset for register in kind.registers()]
     seen = []
@@ -53,7 +55,9 @@ def accesses(kind: Kind, device: Device[Any], around: Surroundings, random: Rand
         else:
             device.port_write(offset, value, size)
         if random.random() < 0.2:
-            around.time.advance(random.randrange(2000))
+            around.time.advance(random.randrange(factory.pause))
+        if outside and factory.outside is not None and random.random() < 0.1:
+            factory.outside(device, random)
     return seen
 
 
@@ -84,7 +88,7 @@ def test_a_new_device_is_one_that_was_reset(kind: Kind) -> None:
 @some_seeds
 def test_reset_undoes_whatever_the_guest_did(kind: Kind, seed: int) -> None:
     device, around = build(kind)
-    accesses(kind, device, around, Random(seed))
+    accesses(kind, device, around, Random(seed), outside=False)
     device.reset()
     fresh, _ = build(kind, around.time.now)
     fresh.reset()
