@@ -73,8 +73,10 @@ class Register:
         doc: str = "",
     ) -> None:
         full = (1 << width) - 1
-        assert width in (8, 16, 32, 64)
-        assert reset | clears | (writable or 0) <= full
+        if width not in (8, 16, 32, 64):
+            raise ValueError(f"register at {offset:#x}: width {width}: expected 8, 16, 32 or 64 bits")
+        if not 0 <= (reset | clears | (writable or 0)) <= full:
+            raise ValueError(f"register at {offset:#x}: bits outside of its {width}")
         self.name = ""
         self.offset = offset
         self.width = width
