@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final, Self
 
-from attrs import asdict, astuple, field, frozen
+from attrs import asdict, astuple
 
 from vmcore.engine import _native
 from vmcore.engine.memory import PAGE_SIZE, PhysicalMemory
+from vmcore.engine.models import CpuModel, find_model
 from vmcore.engine.registers import SEGMENT_NAMES, CpuState, RunExit, Segment, TableRegister
 from vmcore.model.errors import GuestError, UsageError
 
@@ -19,32 +20,6 @@ FEATURES: Final = _native.FEATURES
 
 _INDEX: Final = {name: index for index, name in enumerate(FEATURES)}
 _EXITS: Final = tuple(RunExit)
-
-CpuidRow = tuple[int, int | None, int, int, int, int]
-
-
-@frozen
-class CpuModel:
-    """A processor: what it can do and what CPUID says of it.
-
-    features: names out of `FEATURES`; cpuid: rows (leaf, subleaf or None where it does not matter, EAX, EBX, ECX,
-    EDX); phys_bits, lin_bits: widths of physical and linear addresses; tsc_hz: nominal frequency of the time-stamp
-    counter.
-    """
-
-    name: str
-    features: frozenset[str]
-    cpuid: tuple[CpuidRow, ...] = field(default=(), repr=False)
-    phys_bits: int = 40
-    lin_bits: int = 48
-    tsc_hz: int = 1_000_000_000
-
-
-def _find_model(name: str) -> CpuModel:
-    from vmcore.engine.models import find_model
-
-    return find_model(name)
-
 
 def _segment(index: int) -> property:
     def get(cpu: Cpu) -> Segment:
@@ -86,7 +61,7 @@ class Cpu(_native.Cpu):
 
     def __new__(cls, memory: PhysicalMemory, index: int = 0, *, model: str | CpuModel = "max", seed: int = 0) -> Self:
         if isinstance(model, str):
-            model = _find_model(model)
+            model = find_model(model)
         unknown = model.features - _INDEX.keys()
         if unknown:
             raise UsageError(f"CPU model {model.name}: unknown features {', '.join(sorted(unknown))}")

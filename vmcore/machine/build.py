@@ -16,7 +16,7 @@ __all__ = ["build_board", "plan_layout"]
 
 def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:
     """Where everything will be, before anything is built."""
-    long_mode = "lm" in model.features
+    long_mode = "LM" in model.features
     if config.board == "none":
         return none_layout(memory=config.memory, cpus=config.cpus, long_mode=long_mode, physical_bits=model.phys_bits)
     return pc_layout(

@@ -1,0 +1,385 @@
+"""CPU models: named processors with the CPUID leaves that they present.
+
+Where vendors differ, a model behaves as its vendor's processors do: `qemu64` as AMD's, all others as Intel's (SYSCALL
+outside 64-bit mode, SYSENTER in long mode, CPUID beyond the last leaf, model-specific registers).
+
+The leaves of `486`, `pentium`, `pentium3`, `qemu32`, `qemu64` and `Nehalem` are those that the QEMU 7.2 models of the
+same names present to a guest, but for what this engine does not have (SVM in `qemu64`) and the hypervisor's own
+leaves.  `max` has everything that the engine implements.  Leaves that a table leaves out below its highest are zero.
+
+Sources: SDM Vol. 2A CPUID; AMD APM Vol. 3 appendix E.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from math import gcd
+from pathlib import Path
+from typing import Final
+
+from attrs import evolve, field, frozen
+
+from vmcore.model.errors import UsageError
+
+__all__ = ["CpuModel", "CpuidRow", "FeatureBit", "feature_bits", "find_model", "model_names"]
+
+CpuidRow = tuple[int, int | None, int, int, int, int]
+"""Leaf, subleaf (None: any), EAX, EBX, ECX, EDX."""
+
+_HYPERVISOR: Final = b"vmcorevmcore"
+_MASK32: Final = 0xFFFFFFFF
+_LEAF_4_CACHES: Final = (
+    (0, 0x121, 0x01C0003F, 0x3F, 1),
+    (1, 0x122, 0x01C0003F, 0x3F, 1),
+    (2, 0x143, 0x03C0003F, 0xFFF, 1),
+    (3, 0x163, 0x03C0003F, 0x3FFF, 6),
+)  # L1D 32 KiB, L1I 32 KiB, L2 4 MiB, L3 16 MiB
+
+
+@frozen
+class FeatureBit:
+    """Where CPUID announces a feature: `register` is 0 to 3 for EAX to EDX."""
+
+    leaf: int
+    subleaf: int
+    register: int
+    bit: int
+
+
+@cache
+def feature_bits() -> dict[str, FeatureBit | None]:
+    """All features by name, in the engine's order; None where CPUID has no bit for it (tables/features.def)."""
+    result: dict[str, FeatureBit | None] = {}
+    for line in (Path(__file__).parent / "tables" / "features.def").read_text(encoding="utf-8").splitlines():
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        name, place = words
+        if place == "-":
+            result[name] = None
+        else:
+            leaf, subleaf, register, bit = place.split(".")
+            result[name] = FeatureBit(
+                int(leaf, 16), int(subleaf, 16), ("eax", "ebx", "ecx", "edx").index(register), int(bit)
+            )
+    return result
+
+
+@frozen
+class CpuModel:
+    """A processor: what it can do and what CPUID says of it.
+
+    features: names out of tables/features.def; cpuid: rows (leaf, subleaf or None where it does not matter, EAX, EBX,
+    ECX, EDX); phys_bits, lin_bits: widths of physical and linear addresses; tsc_hz: nominal frequency of the time-stamp
+    counter; summary: one line for a list.
+    """
+
+    name: str
+    features: frozenset[str]
+    cpuid: tuple[CpuidRow, ...] = field(repr=False, default=())
+    phys_bits: int = 40
+    lin_bits: int = 48
+    tsc_hz: int = 1_000_000_000
+    summary: str = ""
+
+    def leaf(self, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int] | None:
+        """EAX to EDX of a leaf as the table has it; None if it is not in the table."""
+        for row in self.cpuid:
+            if row[0] == leaf and row[1] in (None, subleaf):
+                return row[2:]
+        return None
+
+    @property
+    def vendor(self) -> str:
+        """The twelve characters of leaf 0; empty without CPUID."""
+        row = self.leaf(0)
+        return struct.pack("<3I", row[1], row[3], row[2]).decode("ascii") if row else ""
+
+    @property
+    def _signature(self) -> int:
+        row = self.leaf(1)
+        return row[0] if row else 0
+
+    @property
+    def family(self) -> int:
+        """Display family: with the extended family where the base family is 15."""
+        base = self._signature >> 8 & 15
+        return base + (self._signature >> 20 & 0xFF) if base == 15 else base
+
+    @property
+    def model(self) -> int:
+        """Display model: with the extended model where the family is 6 or 15."""
+        low = self._signature >> 4 & 15
+        return low | (self._signature >> 12 & 0xF0) if (self._signature >> 8 & 15) in (6, 15) else low
+
+    @property
+    def stepping(self) -> int:
+        return self._signature & 15
+
+    def with_cpus(self, count: int) -> CpuModel:
+        """The same processor as one of `count` cores of one package (leaves 1, 4, 0Bh, 8000_0001h, 8000_0008h)."""
+        if not 1 <= count <= 255:
+            raise UsageError(f"a package has 1 to 255 cores, not {count}")
+        if count == 1:
+            return self
+        amd = self.vendor == "AuthenticAMD"
+        shift = (count - 1).bit_length()
+        rows: list[CpuidRow] = []
+        for leaf, subleaf, a, b, c, d in self.cpuid:
+            if leaf == 1:
+                b = (b & 0xFF00FFFF) | count << 16
+                d |= 1 << 28
+            elif leaf == 4 and a & 0x1F:
+                a |= ((1 << shift) - 1) << 26
+                if subleaf == 3:
+                    a |= (count - 1) << 14
+            elif leaf == 0xB and subleaf == 1:
+                a, b = shift, count
+            elif leaf == 0x80000001 and amd:
+                c |= 2
+            elif leaf == 0x80000008:
+                c = shift << 12 | (count - 1)
+            rows.append((leaf, subleaf, a & _MASK32, b, c, d))
+        added = {"HTT", "CMP_LEGACY"} if amd else {"HTT"}
+        return evolve(self, cpuid=tuple(rows), features=self.features | added)
+
+    def with_tsc(self, hertz: int) -> CpuModel:
+        """The same processor with another TSC frequency (leaves 15h and 16h where there are any)."""
+        rows = tuple(
+            (leaf, subleaf, *_tsc_leaf(hertz))
+            if leaf == 0x15
+            else (leaf, subleaf, *_frequency_leaf(hertz))
+            if leaf == 0x16
+            else (leaf, subleaf, a, b, c, d)
+            for leaf, subleaf, a, b, c, d in self.cpuid
+        )
+        return evolve(self, cpuid=rows, tsc_hz=hertz)
+
+    def without(self, *names: str) -> CpuModel:
+        """The same processor lacking some features; CPUID does not announce them and their instructions raise #UD."""
+        bits = feature_bits()
+        rows = list(self.cpuid)
+        for name in names:
+            if name not in bits:
+                raise UsageError(f"unknown CPU feature {name!r}")
+            place = bits[name]
+            if place is None:
+                continue
+            for index, row in enumerate(rows):
+                if row[0] == place.leaf and row[1] in (None, place.subleaf):
+                    values = list(row[2:])
+                    values[place.register] &= ~(1 << place.bit)
+                    rows[index] = (row[0], row[1], values[0], values[1], values[2], values[3])
+        return evolve(self, features=self.features - set(names), cpuid=tuple(rows))
+
+
+def _text(text: str, first_leaf: int, size: int) -> list[CpuidRow]:
+    data = text.encode("ascii").ljust(size, b"\0")
+    return [(first_leaf + i // 16, None, *struct.unpack_from("<4I", data, i)) for i in range(0, size, 16)]
+
+
+def _name(vendor: str) -> tuple[int, int, int]:
+    """EBX, ECX, EDX of leaf 0."""
+    b, d, c = struct.unpack("<3I", vendor.encode("ascii"))
+    return b, c, d
+
+
+def _hypervisor() -> list[CpuidRow]:
+    b, c, d = struct.unpack("<3I", _HYPERVISOR)
+    return [(0x40000000, None, 0x40000001, b, c, d), (0x40000001, None, 0, 0, 0, 0)]
+
+
+def _leaf_4() -> list[CpuidRow]:
+    return [(4, i, a, b, c, d) for i, a, b, c, d in _LEAF_4_CACHES]
+
+
+def _leaf_b() -> list[CpuidRow]:
+    # Level 0: threads of a core; level 1: cores of the package.  EDX is the APIC ID, given by the engine.
+    return [(0xB, 0, 0, 1, 0x100, 0), (0xB, 1, 0, 1, 0x201, 0)]
+
+
+def _tsc_leaf(hertz: int) -> tuple[int, int, int, int]:
+    """Leaf 15h: the TSC against a clock of 1 GHz, which is that of the local APIC's timer, too."""
+    crystal = 1_000_000_000
+    part = gcd(hertz, crystal)
+    if hertz // part <= _MASK32:
+        return crystal // part, hertz // part, crystal, 0
+    return 1, max(1, round(hertz / crystal)), crystal, 0
+
+
+def _frequency_leaf(hertz: int) -> tuple[int, int, int, int]:
+    """Leaf 16h: base and maximum frequency and the bus' in MHz."""
+    mhz = max(1, hertz // 1_000_000) & 0xFFFF
+    return mhz, mhz, 100, 0
+
+
+def _build(name: str, rows: list[CpuidRow], behaviour: set[str], phys_bits: int, summary: str) -> CpuModel:
+    """A model whose features are what the rows announce and `behaviour`."""
+    model = CpuModel(name, frozenset(), tuple(sorted(rows, key=lambda r: (r[0], r[1] or 0))))
+    features = set(behaviour)
+    for feature, place in feature_bits().items():
+        if place is not None:
+            row = model.leaf(place.leaf, place.subleaf)
+            if row is not None and row[place.register] >> place.bit & 1:
+                features.add(feature)
+    if model.vendor == "AuthenticAMD":
+        features.add("VENDOR_AMD")
+    return evolve(model, features=frozenset(features), phys_bits=phys_bits, summary=summary)
+
+
+_INTEL: Final = "GenuineIntel"
+_AMD: Final = "AuthenticAMD"
+_P6: Final = {"I486", "I586", "I686"}
+_CACHES_2: Final[CpuidRow] = (2, None, 1, 0, 0x4D, 0x2C307D)
+_L1: Final[CpuidRow] = (0x80000005, None, 0x01FF01FF, 0x01FF01FF, 0x40020140, 0x40020140)
+_L2: Final[CpuidRow] = (0x80000006, None, 0, 0x42004200, 0x02008140, 0x00808140)
+
+
+def _486() -> CpuModel:
+    rows: list[CpuidRow] = [(0, None, 1, *_name(_INTEL)), (1, None, 0x480, 0x800, 0x80000000, 9), *_hypervisor()]
+    return _build("486", rows, {"I486"}, 32, "Intel 486DX4 with CPUID and large pages")
+
+
+def _pentium() -> CpuModel:
+    rows: list[CpuidRow] = [
+        (0, None, 1, *_name(_INTEL)),
+        (1, None, 0x543, 0x800, 0x80000000, 0x008003BD),
+        *_hypervisor(),
+    ]
+    return _build("pentium", rows, {"I486", "I586"}, 32, "Intel Pentium with MMX")
+
+
+def _pentium3() -> CpuModel:
+    rows: list[CpuidRow] = [
+        (0, None, 3, *_name(_INTEL)),
+        (1, None, 0x673, 0x800, 0x80000000, 0x0383FBFD),
+        _CACHES_2,
+        *_hypervisor(),
+    ]
+    return _build("pentium3", rows, _P6, 36, "Intel Pentium III")
+
+
+def _qemu32() -> CpuModel:
+    rows: list[CpuidRow] = [
+        (0, None, 4, *_name(_INTEL)),
+        (1, None, 0x663, 0x800, 0x80000001, 0x0781ABFD),
+        _CACHES_2,
+        *_leaf_4(),
+        (0x80000000, None, 0x80000004, *_name(_INTEL)),
+        (0x80000001, None, 0x663, 0, 0, 0),
+        *_text("QEMU Virtual CPU version 2.5+", 0x80000002, 48),
+        *_hypervisor(),
+    ]
+    return _build("qemu32", rows, _P6, 36, "32-bit processor with SSE3")
+
+
+def _qemu64() -> CpuModel:
+    rows: list[CpuidRow] = [
+        (0, None, 0xD, *_name(_AMD)),
+        (1, None, 0x60FB1, 0x800, 0x80002001, 0x078BFBFD),
+        (5, None, 0, 0, 3, 0),
+        *_leaf_b(),
+        (0x80000000, None, 0x80000008, *_name(_AMD)),
+        (0x80000001, None, 0x60FB1, 0, 1, 0x2193FBFD),
+        *_text("QEMU Virtual CPU version 2.5+", 0x80000002, 48),
+        _L1,
+        _L2,
+        (0x80000008, None, 0x3028, 0, 0, 0),
+        *_hypervisor(),
+    ]
+    return _build("qemu64", rows, _P6, 40, "64-bit processor of AMD's behaviour with SSE3 (x86-64-v1)")
+
+
+def _nehalem() -> CpuModel:
+    rows: list[CpuidRow] = [
+        (0, None, 0xB, *_name(_INTEL)),
+        (1, None, 0x106A3, 0x800, 0x80982201, 0x078BFBFD),
+        _CACHES_2,
+        *_leaf_4(),
+        (5, None, 0, 0, 3, 0),
+        *_leaf_b(),
+        (0x80000000, None, 0x80000008, *_name(_INTEL)),
+        (0x80000001, None, 0x106A3, 0, 1, 0x20100800),
+        *_text("Intel Core i7 9xx (Nehalem Class Core i7)", 0x80000002, 48),
+        _L1,
+        _L2,
+        (0x80000008, None, 0x3028, 0, 0, 0),
+        *_hypervisor(),
+    ]
+    return _build("Nehalem", rows, _P6, 40, "Intel Core i7 9xx: SSE4.2 and POPCNT (x86-64-v2)")
+
+
+# Everything that the engine has and CPUID announces by a bit.
+_MAX_FEATURES: Final = (
+    "FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFLUSH MMX FXSR SSE SSE2 SS "
+    "SSE3 PCLMULQDQ SSSE3 CX16 PCID SSE4_1 SSE4_2 X2APIC MOVBE POPCNT TSC_DEADLINE AES XSAVE RDRAND HYPERVISOR ARAT "
+    "FSGSBASE TSC_ADJUST BMI1 SMEP BMI2 ERMS INVPCID RDSEED ADX SMAP CLFLUSHOPT CLWB SHA UMIP RDPID FSRM "
+    "ARCH_CAPABILITIES XSAVEOPT XSAVEC XGETBV1 SYSCALL NX PDPE1GB RDTSCP LM LAHF_LM ABM 3DNOWPREFETCH INVARIANT_TSC"
+)
+
+
+def _max() -> CpuModel:
+    """Everything.
+
+    It calls itself family 6, model 1Ch: Intel's in-order Atom, of which operating systems know that it does not
+    speculate and needs none of their mitigations.  That is what is true of this engine.
+    """
+    registers: dict[tuple[int, int], list[int]] = {}
+    for name in _MAX_FEATURES.split():
+        place = feature_bits()[name]
+        assert place is not None
+        registers.setdefault((place.leaf, place.subleaf), [0, 0, 0, 0])[place.register] |= 1 << place.bit
+
+    def bits(leaf: int, subleaf: int = 0) -> list[int]:
+        return registers.get((leaf, subleaf), [0, 0, 0, 0])
+
+    hertz = 1_000_000_000
+    seven, xsave, extended = bits(7), bits(0xD, 1), bits(0x80000001)
+    rows: list[CpuidRow] = [
+        (0, None, 0x16, *_name(_INTEL)),
+        (1, None, 0x106CA, 0x800, bits(1)[2], bits(1)[3]),
+        _CACHES_2,
+        *_leaf_4(),
+        (5, None, 0, 0, 3, 0),
+        (6, None, bits(6)[0], 0, 0, 0),
+        (7, 0, 0, seven[1], seven[2], seven[3]),
+        *_leaf_b(),
+        (0xD, 0, 3, 576, 576, 0),  # x87 and SSE; EBX follows XCR0
+        (0xD, 1, xsave[0], 576, 0, 0),
+        (0x15, None, *_tsc_leaf(hertz)),
+        (0x16, None, *_frequency_leaf(hertz)),
+        (0x80000000, None, 0x80000008, *_name(_INTEL)),
+        (0x80000001, None, 0, 0, extended[2], extended[3]),
+        *_text("vmcore virtual processor", 0x80000002, 48),
+        (0x80000006, None, 0, 0, 0x10006040, 0),  # L2: 4 MiB, 8 ways, lines of 64 bytes
+        (0x80000007, None, 0, 0, 0, bits(0x80000007)[3]),
+        (0x80000008, None, 0x3028, 0, 0, 0),
+        *_hypervisor(),
+    ]
+    return _build("max", rows, _P6, 40, "everything that the engine implements")
+
+
+_MAKERS: Final = {
+    "486": _486,
+    "pentium": _pentium,
+    "pentium3": _pentium3,
+    "qemu32": _qemu32,
+    "qemu64": _qemu64,
+    "Nehalem": _nehalem,
+    "max": _max,
+}
+
+
+def model_names() -> tuple[str, ...]:
+    """Names that `find_model` knows."""
+    return tuple(_MAKERS)
+
+
+@cache
+def find_model(name: str) -> CpuModel:
+    """The model of a name.  UsageError, with the names there are, if there is none."""
+    maker = _MAKERS.get(name)
+    if maker is None:
+        raise UsageError(f"unknown CPU model {name!r}; there are {', '.join(_MAKERS)}")
+    return maker()
