@@ -19,7 +19,7 @@ from vmcore.firmware.elf import ElfFile
 from vmcore.firmware.image_file import ImageFile, command_line
 from vmcore.firmware.linux_header import BOOT_FLAG, MAGIC, BootField, LoadFlag, SetupHeader, XLoadFlag
 from vmcore.firmware.modes import device_setup, long_state, memory_types, protected_state
-from vmcore.firmware.placement import Placement
+from vmcore.firmware.placement import LOWEST, Placement
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ConfigError
 
@@ -76,8 +76,9 @@ def load(
     where = Placement(kernel.name, layout)
     real_mode = None
     if entry is LinuxEntry.REAL_MODE:
-        # The protected-mode code of a zImage is at 64 KiB; its real-mode code therefore at 576 KiB.
-        high = LoadFlag.LOADED_HIGH in header.loadflags
+        # The protected-mode code of a zImage is at 64 KiB and its real-mode code therefore at 576 KiB; there it also
+        # belongs by the oldest protocols.
+        high = LoadFlag.LOADED_HIGH in header.loadflags and header.version >= 0x202
         real_mode = 0x10000 if high else 0x90000
         where.claim(real_mode, REAL_MODE_HEAP_END, "real-mode code and its heap")
     address = _place_kernel(kernel, where, header, entry)
@@ -91,7 +92,7 @@ def load(
     _put(parameters, BootField.CODE32_START, 4, address)
     if initrd is not None:
         _place_initrd(initrd, where, parameters, header.initrd_addr_max)
-    line_at = where.low(line, "command line", lowest=0x20000 if real_mode == 0x10000 else 0x1000)
+    line_at = where.low(line, "command line", lowest=LOWEST if real_mode is None else real_mode + REAL_MODE_HEAP_END)
     if header.version >= 0x202:
         _put(parameters, BootField.CMD_LINE_PTR, 4, line_at)
     if header.version >= 0x209:
@@ -258,7 +259,6 @@ def _real_mode_image(
             kernel.fail("version", header.version, "at least 0x202 to find the command line here")
         _put(parameters, 0x20, 2, 0xA33F)
         _put(parameters, 0x22, 2, line_at - real_mode)
-        _put(parameters, BootField.SETUP_MOVE_SIZE, 2, 0x8000)
     where.fill(real_mode, bytes(parameters), "real-mode code")
     segment = real_mode >> 4
     jump = bios.Jump(segment=segment + 0x20, offset=0, data=segment, stack=(segment, REAL_MODE_HEAP_END))
