@@ -41,7 +41,9 @@ def cloud_kernel() -> Path:
 @pytest.fixture(scope="session")
 def generic_kernel() -> Path:
     """Debian's kernel for real machines."""
-    kernels = [path for path in Path("/boot").glob("vmlinuz-*-amd64") if "cloud" not in path.name and "rt" not in path.name]
+    kernels = [
+        path for path in Path("/boot").glob("vmlinuz-*-amd64") if "cloud" not in path.name and "rt" not in path.name
+    ]
     return require(max(kernels, default=None), "linux-image-amd64")
 
 
