@@ -4,8 +4,9 @@ Addresses and interrupts are those of the PC/AT (IBM PC AT Technical Reference, 
 Specification 1.4 (APICs, virtual wire mode) and, for power management, `PlatformLayout`'s.
 
 Memory: RAM from 0, without the 384 KiB of the upper memory area; from 1 MiB to at most 3 GiB; and the rest from 4
-GiB on.  The upper memory area has the video window, which is empty without a video card, and 256 KiB of ROM at
-0xC0000, whose upper 64 KiB show again below 4 GiB, where the processor starts.
+GiB on.  The upper memory area has the video window, whose text memory is RAM even without a video card (the BIOS
+writes there, and boot sectors too), and 256 KiB of ROM at 0xC0000, whose upper 64 KiB show again below 4 GiB, where
+the processor starts.
 
 Interrupts: each ISA line leads to the pair of 8259s and to the IOAPIC, as on every PC with both; the timer is on
 IOAPIC pin 2.  The 8259s' output is on LINT0 of the local APICs.  The operating system masks those that it does not
@@ -54,6 +55,8 @@ RTC_IRQ: Final = 8
 MOUSE_IRQ: Final = 12
 
 UPPER_MEMORY: Final = 0xA0000
+TEXT_START: Final = 0xB8000
+TEXT_SIZE: Final = 32 * KIB
 ROM_START: Final = 0xC0000
 ROM_SIZE: Final = 256 * KIB
 RESET_ROM: Final = 0xFFFF_0000
@@ -120,6 +123,8 @@ class PcBoard(Board):
     def _map_memory(self) -> None:
         layout = self.layout
         self.memory_map.add(Ram(0, min(layout.memory, UPPER_MEMORY), "conventional"))
+        if layout.memory >= TEXT_START + TEXT_SIZE:
+            self.memory_map.add(Ram(TEXT_START, TEXT_SIZE, "text", TEXT_START))
         if layout.low_ram > MIB:
             self.memory_map.add(Ram(MIB, layout.low_ram - MIB, "extended", MIB))
         if layout.high_ram:
