@@ -69,15 +69,6 @@ def test_a_range_may_show_a_device_from_an_offset_on() -> None:
     assert ports.read(0x64, 1) == 0xA4
 
 
-def test_a_range_gives_handlers_by_offset_into_itself() -> None:
-    ports, device = PortSpace(), Recorder()
-    whole, part = ports.claim(0x3F8, 8, device), ports.claim(0x64, 1, device, offset=4)
-    assert [whole.reader()(4, 1), part.reader()(0, 1)] == [0xA4, 0xA4]
-    whole.writer()(4, 7, 1)
-    part.writer()(0, 7, 1)
-    assert device.log == [("read", 4, 1)] * 2 + [("write", 4, 7, 1)] * 2
-
-
 def test_an_overlap_names_both_parties_in_hex() -> None:
     ports, device = PortSpace(), Recorder()
     ports.claim(0x3F8, 8, device, "serial0")

@@ -34,16 +34,6 @@ class PortRange:
     device: Device[Any]
     offset: int = 0
 
-    def reader(self) -> Callable[[int, int], int]:
-        """The device's `port_read`, by offset into this range: for an engine that finds the range itself."""
-        read, start = self.device.port_read, self.offset
-        return read if start == 0 else lambda offset, size: read(start + offset, size)
-
-    def writer(self) -> Callable[[int, int, int], None]:
-        """The device's `port_write`, by offset into this range."""
-        write, start = self.device.port_write, self.offset
-        return write if start == 0 else lambda offset, value, size: write(start + offset, value, size)
-
     def __str__(self) -> str:
         return f"{self.name} at ports {self.base:#06x}-{self.base + self.length - 1:#06x}"
 
