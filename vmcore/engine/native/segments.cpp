@@ -184,6 +184,7 @@ void reset_cpu(Cpu &cpu, bool init) {
     }
     cpu.activity = cpu.apic_base & (1 << 8) ? Activity::ACTIVE : Activity::WAIT_SIPI;
     update_mode(cpu);
+    if (!init) cpu.filled_count = ~u32(0);  // a new vCPU: the tags are not valid yet, all of them are to be flushed
     tlb_flush(cpu);
     attention(cpu);
 }
