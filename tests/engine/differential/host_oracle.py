@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Self, final
 
-SOURCE: Final = Path(__file__).with_name("differential") / "host_oracle.c"
+SOURCE: Final = Path(__file__).with_name("host_oracle.c")
 
 CODE: Final = 0x1000_0000
 """Where code may lie."""

@@ -1,0 +1,239 @@
+"""Compares the engine with an oracle on random cases.
+
+`python tests/engine/differential/compare_run.py --oracle host --seed 1 --cases 100000` prints every difference and a summary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from attrs import frozen
+from engine_under_test import EngineUnderTest, describe_context
+from host_oracle import CONTEXT, RESULT, VECTOR_NEVER, VECTOR_SYSCALL, HostOracle, host_flags, host_vendor
+from instruction_generator import Case, Generator
+
+from vmcore.engine import FEATURES, CpuModel, InstructionForm, disassemble
+
+BATCH: Final = 2000
+
+HOST_NAMES: Final = {
+    "SSE3": "pni", "SHA": "sha_ni", "MMXEXT": "mmxext", "3DNOWPREFETCH": "3dnowprefetch", "PDPE1GB": "pdpe1gb",
+    "3DNOW": "3dnow", "3DNOWEXT": "3dnowext",
+}  # fmt: skip
+"""Features whose word in /proc/cpuinfo is another one."""
+
+NEVER_CLAIMED: Final = frozenset(
+    "AVX AVX2 FMA F16C GFNI VAES VPCLMULQDQ XOP FMA4 TBM SVM VMX SKINIT LA57 PKU XSAVES CLZERO XSAVEERPTR MOVDIRI MOVDIR64B".split()
+)
+
+
+def host_features() -> frozenset[str]:
+    """Features of `FEATURES` that the host has and the engine may have."""
+    flags = host_flags()
+    found = {"I486", "I586", "I686"} | {name for name in FEATURES if HOST_NAMES.get(name, name.lower()) in flags}
+    if host_vendor() == "AuthenticAMD":
+        found.add("VENDOR_AMD")
+    return frozenset(found) - NEVER_CLAIMED
+
+
+class Oracle(Protocol):
+    """Runs cases."""
+
+    def run(self, cases: list[bytes]) -> list[bytes]: ...
+
+
+# Why a form is not compared with the host.
+HOST_EXCLUDED: Final = {
+    "the kernel answers it": "syscall sysenter sysexit sysret int",
+    "the answer is the host's own": "cpuid rdtsc rdtscp rdpmc rdrand rdseed rdpid xgetbv sgdt sidt sldt str smsw lar lsl verr verw",
+    "it would change the oracle's own segments": "wrfsbase wrgsbase rdfsbase rdgsbase lfs lgs lss les lds far",
+    "segments are the host's": "mov_sreg push_sreg pop_sreg iret retf",
+    "the saved image has fields that differ by processor": "fxsave fxrstor xsave xsavec xsaveopt xsaves xrstor xrstors fnsave fnstenv frstor fldenv",
+    "it waits": "umonitor umwait tpause monitor mwait monitorx mwaitx",
+}
+
+
+def host_excluded(form: InstructionForm) -> bool:
+    """Forms that the host cannot judge."""
+    name = form.mnemonic
+    words = {word for group in HOST_EXCLUDED.values() for word in group.split()}
+    segments = {"ES", "CS", "SS", "DS", "FS", "GS", "Sw"}
+    if name in words or segments & set(form.operands):
+        return True
+    return name in ("call", "jmp") and bool({"Mp", "Ap"} & set(form.operands))
+
+
+@frozen
+class Difference:
+    """What one case showed."""
+
+    case: Case
+    fields: dict[str, tuple[int, int]]
+
+    def __str__(self) -> str:
+        bits = self.case.mode
+        text = "; ".join(str(i.text) for i in disassemble(self.case.code, self.case.rip, bits))
+        rows = [f"{bits}-bit {self.case.code.hex()} {text}   [{', '.join(f.text for f in self.case.forms)}]"]
+        before = describe_context(self.case.packed[: CONTEXT.size])
+        for name, (ours, theirs) in self.fields.items():
+            was = f" (was {before[name]:#x})" if name in before else ""
+            rows.append(f"    {name}: {ours:#x}, expected {theirs:#x}{was}")
+        return "\n".join(rows)
+
+
+# Bits of the result that count.  RF in a pushed image is compared apart from the rest: see SDM Vol. 3A 6.8.3.
+FLAGS_COMPARED: Final = 0x8D5 | 0x400 | 0x40000
+FX_COMPARED: Final = bytes(
+    0xFF if i < 5 or 24 <= i < 28 or (32 <= i < 160 and i % 16 < 10) or 160 <= i < 416 else 0 for i in range(512)
+)
+
+
+def _mask(undefined_flags: int, mode: int) -> int:
+    gpr = [~0 & (1 << 64) - 1] * 16
+    if mode != 64:
+        gpr = [0xFFFF_FFFF] * 8 + [0] * 8  # upper halves are undefined outside 64-bit mode (SDM Vol. 1 3.4.1.1)
+    if mode == 16:
+        gpr[4] = 0xFFFF  # the kernel's return to 16-bit stacks damages the rest of ESP
+    context = CONTEXT.pack(*gpr, 0xFFFF_FFFF_FFFF_FFFF, FLAGS_COMPARED & ~undefined_flags, FX_COMPARED)
+    return int.from_bytes(
+        RESULT.pack(context, (1 << 64) - 1, (1 << 64) - 1, (1 << 64) - 1, b"\xff" * (RESULT.size - CONTEXT.size - 24)),
+        "little",
+    )
+
+
+_masks: dict[tuple[int, int], int] = {}
+
+
+def compare(case: Case, ours: bytes, theirs: bytes) -> Difference | None:
+    """None where they agree in all that is defined."""
+    if ours == theirs or case.undefined.everything:
+        return None
+    key = (case.undefined.flags, case.mode)
+    mask = _masks.get(key)
+    if mask is None:
+        mask = _masks[key] = _mask(*key)
+    if not (int.from_bytes(ours, "little") ^ int.from_bytes(theirs, "little")) & mask:
+        return None
+    fields: dict[str, tuple[int, int]] = {}
+    masked = [
+        RESULT.unpack((int.from_bytes(side, "little") & mask).to_bytes(RESULT.size, "little")) for side in (ours, theirs)
+    ]
+    a, b = (describe_context(side[0]) for side in masked)
+    for name, value in a.items():
+        if value != b[name]:
+            fields[name] = (value, b[name])
+    for index, name in enumerate(("vector", "error", "cr2"), 1):
+        if masked[0][index] != masked[1][index]:
+            fields[name] = (masked[0][index], masked[1][index])
+    for at in range(0, len(masked[0][4]), 8):
+        x, y = (struct.unpack_from("<Q", side[4], at)[0] for side in masked)
+        if x != y:
+            fields[f"window+{at:#x}"] = (x, y)
+    return Difference(case, fields)
+
+
+def adjust_host(case: Case, ours: bytes, theirs: bytes) -> bytes | None:
+    """The host's result, with what the kernel hides taken from ours; None where the case says nothing."""
+    context, vector, error, cr2, window = RESULT.unpack(theirs)
+    if vector in (VECTOR_NEVER, VECTOR_SYSCALL):
+        return None
+    _, our_vector, our_error, our_cr2, _ = RESULT.unpack(ours)
+    if vector != 14 and vector != our_vector:
+        return theirs
+    if vector == 14:
+        # The kernel reports its own half of the address space as present (arch/x86: sanitised error codes).
+        if cr2 >= 1 << 47 and our_vector == 14:
+            error = our_error
+        error &= ~0 if vector == 14 else 0
+    if vector not in (8, 10, 11, 12, 13, 14, 17):
+        error = 0  # stale
+    _ = our_cr2
+    return RESULT.pack(context, vector, error, cr2, window)
+
+
+def compare_with_host(
+    seed: int,
+    count: int,
+    length: int = 1,
+    *,
+    modes: tuple[int, ...] = (64, 64, 32, 16),
+    only: str | None = None,
+    report: Callable[[Difference], None] | None = None,
+) -> tuple[int, list[Difference], Counter[int]]:
+    """Run `count` random cases here and on the host: instructions run, differences, and how often each vector ended a case."""
+    features = host_features()
+    model = CpuModel("host", features, phys_bits=40)
+    engine = EngineUnderTest(model)
+    differences: list[Difference] = []
+    vectors: Counter[int] = Counter()
+    instructions = 0
+
+    def excluded(form: InstructionForm) -> bool:
+        return host_excluded(form) or (only is not None and form.mnemonic not in only.split(","))
+
+    with HostOracle() as host:
+        if not host.has_16bit:
+            modes = tuple(mode for mode in modes if mode != 16)
+        generator = Generator(seed, features, excluded, modes)
+        done = 0
+        while done < count:
+            cases = [generator.case(length) for _ in range(min(BATCH, count - done))]
+            packed = [case.packed for case in cases]
+            ours, theirs = engine.run(packed), host.run(packed)
+            for case, mine, other in zip(cases, ours, theirs, strict=True):
+                instructions += len(case.forms)
+                adjusted = adjust_host(case, mine, other)
+                if adjusted is None:
+                    continue
+                vectors[RESULT.unpack(mine)[1]] += 1
+                difference = compare(case, mine, adjusted)
+                if difference is not None:
+                    differences.append(difference)
+                    if report is not None:
+                        report(difference)
+            done += len(cases)
+    return instructions, differences, vectors
+
+
+def main() -> int:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--oracle", choices=("host",), default="host")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("--length", type=int, default=1, help="instructions of a case")
+    parser.add_argument("--only", help="mnemonics, separated by commas")
+    parser.add_argument("--mode", type=int, choices=(16, 32, 64))
+    parser.add_argument("--show", type=int, default=20, help="differences to print")
+    options = parser.parse_args()
+    shown: Counter[str] = Counter()
+
+    def report(difference: Difference) -> None:
+        key = " ".join(form.text for form in difference.case.forms)
+        shown[key] += 1
+        if shown[key] <= 2 and len(shown) <= options.show:
+            print(difference, flush=True)
+
+    began = time.perf_counter()
+    modes = (options.mode,) if options.mode else (64, 64, 32, 16)
+    instructions, differences, vectors = compare_with_host(
+        options.seed, options.cases, options.length, modes=modes, only=options.only, report=report
+    )
+    seconds = time.perf_counter() - began
+    print(
+        f"{instructions} instructions in {options.cases} cases, {len(differences)} differences, {seconds:.1f} s, "
+        f"{options.cases / seconds:.0f} cases/s; ends by vector: {dict(sorted(vectors.items()))}"
+    )
+    for name, times in shown.most_common(60):
+        print(f"{times:6} {name}")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
