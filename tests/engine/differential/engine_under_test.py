@@ -25,7 +25,9 @@ from host_oracle import (
 
 from vmcore.engine import Cpu, CpuModel, PhysicalMemory, RunExit, Segment
 
-PML4, PDPT, DIRECTORY, LOW_TABLE, CODE_TABLE, DATA_TABLE = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000
+PML4, PDPT, DIRECTORY, HIGH_PDPT, CODE_TABLE, DATA_TABLE = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000
+HIGH: Final = 0xFFFF_8000_0000_0000
+"""The linear address of physical address 0, in the upper half as a kernel would have it."""
 GDT, IDT, TSS, HANDLERS, STACK = 0x7000, 0x8000, 0x9000, 0xA000, 0xF000
 HANDLER_SIZE: Final = 16
 WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
@@ -56,12 +58,10 @@ class EngineUnderTest:
         memory.map_ram(CODE, CODE_SIZE)
         memory.map_ram(DATA, DATA_SIZE)
         user, kernel = 7, 3
-        memory.write(PML4, _table({0: PDPT | user}))
+        memory.write(PML4, _table({0: PDPT | user, 256: HIGH_PDPT | kernel}))
         memory.write(PDPT, _table({0: DIRECTORY | user}))
-        memory.write(
-            DIRECTORY, _table({0: LOW_TABLE | user, CODE >> 21: CODE_TABLE | user, DATA >> 21: DATA_TABLE | user})
-        )
-        memory.write(LOW_TABLE, _table({page: page << 12 | kernel for page in range(16)}))
+        memory.write(DIRECTORY, _table({CODE >> 21: CODE_TABLE | user, DATA >> 21: DATA_TABLE | user}))
+        memory.write(HIGH_PDPT, _table({0: 0x80 | kernel}))
         memory.write(CODE_TABLE, _table({page: CODE + (page << 12) | user for page in range(CODE_SIZE >> 12)}))
         # The host's data pages cannot be executed.
         memory.write(
@@ -69,20 +69,23 @@ class EngineUnderTest:
         )
         memory.write(GDT + KERNEL_CODE, struct.pack("<Q", 0x00AF9B000000FFFF))
         for vector in range(256):
-            handler = HANDLERS + vector * HANDLER_SIZE
+            handler = HIGH + HANDLERS + vector * HANDLER_SIZE
             attributes = 0xEE00 if vector in (3, 4) else 0x8E00
-            gate = struct.pack("<HHHHII", handler & 0xFFFF, KERNEL_CODE, attributes, handler >> 16, 0, 0)
+            gate = struct.pack(
+                "<HHHHII", handler & 0xFFFF, KERNEL_CODE, attributes, handler >> 16 & 0xFFFF, handler >> 32, 0
+            )
             memory.write(IDT + 16 * vector, gate)
-            memory.write(handler, b"\xf4")
-        memory.write(TSS + 4, struct.pack("<Q", STACK))
+            memory.write(handler - HIGH, b"\xf4")
+        memory.write(TSS + 4, struct.pack("<Q", HIGH + STACK))
+        memory.write(TSS + 0x66, struct.pack("<H", 0x68))  # no I/O bitmap: no port is allowed
         cpu = Cpu(memory, model=model)
         cpu.efer = 0x100 | 0x800  # LME, NXE
-        cpu.cr4 = 0x620  # PAE, OSFXSR, OSXMMEXCPT
+        cpu.cr4 = 0x620 | 0x40000 * ("XSAVE" in model.features)  # PAE, OSFXSR, OSXMMEXCPT, OSXSAVE
         cpu.cr3 = PML4
         cpu.cr0 = 0x8005_0033  # PG, AM, WP, NE, ET, MP, PE
-        cpu.gdtr = type(cpu.gdtr)(GDT, 0x2F)
-        cpu.idtr = type(cpu.idtr)(IDT, 0xFFF)
-        cpu.tr = Segment(0x18, TSS, 0x67, 0x8B)
+        cpu.gdtr = type(cpu.gdtr)(HIGH + GDT, 0x2F)
+        cpu.idtr = type(cpu.idtr)(HIGH + IDT, 0xFFF)
+        cpu.tr = Segment(0x18, HIGH + TSS, 0x67, 0x8B)
         cpu.ldtr = Segment(0, 0, 0xFFFF, 0x82)
         self.cpu = cpu
         self.memory = memory
@@ -113,7 +116,7 @@ class EngineUnderTest:
         after = bytearray(cpu.context())
         vector, error, cr2 = VECTOR_NEVER, 0, 0
         if reason is RunExit.HALT:
-            vector = (cpu.rip - 1 - HANDLERS) // HANDLER_SIZE
+            vector = (cpu.rip - 1 - HIGH - HANDLERS) // HANDLER_SIZE
             frame = memory.read(STACK - 48, 48)
             (error,) = struct.unpack_from("<Q", frame, 0) if vector in WITH_ERROR else (0,)
             rip, _, flags, rsp, _ = struct.unpack_from("<5Q", frame, 8)

@@ -73,6 +73,8 @@ static void load(ucontext_t *u) {
     }
     g[REG_CSGSFS] = (g[REG_CSGSFS] & ~(greg_t)0xffff00000000ffff) | cs | (greg_t)((uint64_t)ss << 48);
     __asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"((uint32_t)ds));
+    /* NT and ID are not part of the frame: what the handler returns with stays. */
+    __asm__ volatile("pushfq; andq $~0x204000, (%%rsp); popfq" ::: "cc", "memory");
     uint8_t *fx = (uint8_t *)u->uc_mcontext.fpregs;
     memcpy(fx, c->fx, 416); /* the rest tells the kernel what else the frame holds */
     if (*(uint32_t *)(fx + 464) == 0x46505853) *(uint64_t *)(fx + 512) |= 3; /* XSTATE_BV: x87 and SSE are there */

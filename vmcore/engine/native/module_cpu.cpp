@@ -104,6 +104,8 @@ PyObject *cpu_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
             cpu.cpuid_count = u32(self->cpuid->size());
             memory->memory->cpus.push_back(&cpu);
             blocks_attach(cpu);
+            for (auto &set : cpu.tlbs)
+                for (TlbEntry &entry : set) entry = {TLB_INVALID, TLB_INVALID, TLB_INVALID, 0};
             tlb_flush(cpu);
             reset_cpu(cpu, false);
         }
