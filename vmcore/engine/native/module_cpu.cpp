@@ -88,6 +88,7 @@ PyObject *cpu_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
         self->watches = new std::vector<Watchpoint>();
         self->cpuid = new std::vector<CpuidLeaf>();
         self->cpu = new Cpu();  // all zero
+        self->cpu->filled_count = ~u32(0);  // zero is the tag of page 0: the first flush goes over all TLB entries
         Cpu &cpu = *self->cpu;
         cpu.memory = memory->memory;
         cpu.owner = self;
