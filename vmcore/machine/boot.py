@@ -50,6 +50,8 @@ def write_segments(memory: PhysicalMemory, image: BootImage) -> None:
     """Put the image's bytes in place, ROM included."""
     for segment in image.segments:
         memory.load(segment.address, segment.data)
+        if segment.clear:
+            memory.load(segment.address + len(segment.data), bytes(segment.clear))
 
 
 def start_cpus(cpus: Sequence[Cpu], image: BootImage) -> None:
