@@ -14,8 +14,8 @@ __all__ = ["blame"]
 _ACCESSES = {"port_read", "port_write", "mmio_read", "mmio_write", "read_bulk", "write_bulk"}
 
 
-def blame(traceback: TracebackType | None, tree: ObjectTree) -> tuple[str, str | None]:
-    """(device, register) of the innermost device at work when an exception was raised.
+def blame(traceback: TracebackType | None, tree: ObjectTree) -> tuple[str, str | None] | None:
+    """(device, register) of the innermost device at work when an exception was raised; None if there was none.
 
     device: its path in the object tree, or what it is where it has none; register: the register that it was
     accessed at, or the
@@ -36,7 +36,7 @@ def blame(traceback: TracebackType | None, tree: ObjectTree) -> tuple[str, str |
                 where = _register(this, frame.f_locals)
         traceback = traceback.tb_next
     if device is None:
-        return "no device", timer
+        return None
     return tree.path_of(device) or type(device).__name__, where or timer
 
 

@@ -46,7 +46,7 @@ from vmcore.machine.keyboard import Keyboard
 from vmcore.machine.scheduler import Cut, CutReason, Scheduler
 from vmcore.machine.serial_port import SerialPort
 from vmcore.machine.snapshot import PAGE, Snapshot
-from vmcore.model.errors import DeviceModelError, UsageError, VmcoreError
+from vmcore.model.errors import DeviceModelError, UsageError
 from vmcore.model.events import Event, GuestFault, Powerdown, Reset, Shutdown
 from vmcore.model.exits import (
     Breakpoint,
@@ -190,9 +190,12 @@ class Machine:
                     return result
         except Exception as error:
             self._annotate(error)
-            if error is self._hook_error or isinstance(error, VmcoreError):
+            if error is self._hook_error:
                 raise
-            raise self._device_failed(error) from error
+            culprit = blame(error.__traceback__, self.tree)
+            if culprit is None:
+                raise
+            raise self._device_failed(*culprit) from error
         finally:
             self._hook_error = None
             self._in_run = False
@@ -415,8 +418,7 @@ class Machine:
 
     # --- when a device model raises
 
-    def _device_failed(self, error: Exception) -> DeviceModelError:
-        device, register = blame(error.__traceback__, self.tree)
+    def _device_failed(self, device: str, register: str | None) -> DeviceModelError:
         pc = self._pc(self._scheduler.turn)
         failure = DeviceModelError(device, register, pc, self.instructions)
         self._annotate(failure)
