@@ -60,14 +60,20 @@ template <class K> ALWAYS_INLINE void compare_flags(Cpu &cpu, const Op &op, bool
     x87_begin(cpu);
     x87_record(cpu, op);
     u32 flags = FL_ZF | FL_PF | FL_CF;
+    bool done = true;
     if (UNLIKELY(!st_valid(cpu, 0) || !st_valid(cpu, sti(op)))) {
-        if (!stack_fault(cpu, false)) return;
+        done = stack_fault(cpu, false);
     } else {
         u16 sw = kernel(cpu, st(cpu, 0), st(cpu, sti(op)));
-        if (!x87_finish(cpu, sw)) return;
         flags = (sw & SW_C0 ? u32(FL_CF) : 0) | (sw & SW_C2 ? u32(FL_PF) : 0) | (sw & SW_C3 ? u32(FL_ZF) : 0);
+        // C1 is cleared by Intel's manual; processors of AMD leave it alone.
+        if (has(cpu, F_VENDOR_AMD)) sw = u16((sw & ~SW_C1) | (cpu.fpu.sw & SW_C1));
+        done = x87_finish(cpu, sw);
     }
+    // By Intel's manual the flags are not set if the exception is unmasked; processors of AMD set them.
+    if (!done && !has(cpu, F_VENDOR_AMD)) return;
     set_arith_flags(cpu, flags);
+    if (!done) return;
     if (pop) x87_pop(cpu);
 }
 }  // namespace

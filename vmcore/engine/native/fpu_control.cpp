@@ -3,7 +3,7 @@
 #include "fpu.h"
 
 u16 fpu_sw(const Cpu &cpu) {
-    u16 sw = u16(cpu.fpu.sw | cpu.fpu.top << 11);
+    u16 sw = u16((cpu.fpu.sw & (SW_EXCEPTIONS | SW_SF | SW_CC)) | cpu.fpu.top << 11);
     return x87_error(cpu) ? sw | SW_ES | SW_B : sw;
 }
 void fninit(Cpu &cpu) {
@@ -30,12 +30,16 @@ void reset_fpu(Cpu &cpu) {
 
 // ---- pending exceptions
 void ferr_lower(Cpu &cpu) {
-    if (cpu.ferr && !x87_error(cpu)) cpu.ferr = cpu.ignne = 0;
+    if (!cpu.ferr || x87_error(cpu)) return;
+    cpu.ferr = cpu.ignne = 0;
+    ferr_hook(cpu);
 }
 void x87_pending(Cpu &cpu) {
     if (cpu.cr0 & CR0_NE) raise_fault(cpu, EXC_MF);
     // The PC's way: FERR# reaches IRQ 13, whose handler writes port F0h (IGNNE#) to get at the state.  The board looks at the level.
+    if (cpu.ferr) return;
     cpu.ferr = 1;
+    ferr_hook(cpu);
 }
 void x_fwait(Cpu &cpu, const Op &) {
     if ((cpu.cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS)) raise_fault(cpu, EXC_NM);

@@ -18,7 +18,7 @@
                      : "=a"(sw)                                                                                              \
                      : [guest_cw] "m"(guest_cw), [masked_cw] "m"(masked_cw), __VA_ARGS__                                     \
                      : "memory");                                                                                            \
-        left = unsigned(before - sw) >> 11 & 7;                                                                              \
+        left = unsigned((before >> 11) - (sw >> 11)) & 7;                                                                    \
         (void)left;                                                                                                          \
     }
 

@@ -53,7 +53,7 @@ template <class T, unsigned FRACTION> ALWAYS_INLINE void load_float(Cpu &cpu, co
     F80 v = from_float<T, FRACTION>(b, &flags);
     if (UNLIKELY(flags && !st_valid(cpu, 7))) {
         cpu.fpu.sw |= flags;
-        if (flags & ~cpu.fpu.cw) {  // unmasked: nothing is loaded
+        if (flags & SW_IE & ~cpu.fpu.cw) {  // unmasked: nothing is loaded (a denormal is)
             clear_c1(cpu);
             return;
         }
@@ -188,6 +188,13 @@ void store_register(Cpu &cpu, const Op &op, bool pop) {
 }  // namespace
 void x_fst_sti(Cpu &cpu, const Op &op) { store_register(cpu, op, false); }
 void x_fstp_sti(Cpu &cpu, const Op &op) { store_register(cpu, op, true); }
+void x_fstpnce(Cpu &cpu, const Op &op) {  // D9 D8+i: an empty ST is no error, it is only popped
+    x87_begin(cpu);
+    x87_record(cpu, op);
+    clear_c1(cpu);
+    if (st_valid(cpu, 0)) set_st(cpu, sti(op), F80(st(cpu, 0)));
+    x87_pop(cpu);
+}
 
 // ---- exchanges and conditional moves
 void x_fxch(Cpu &cpu, const Op &op) {
@@ -212,7 +219,6 @@ void x_fcmov(Cpu &cpu, const Op &op) {
         if (stack_fault(cpu, false)) set_st(cpu, 0, kIndefinite);
         return;
     }
-    clear_c1(cpu);
     static const u8 codes[4] = {2, 4, 6, 10};  // below, equal, below or equal, parity; DBh negates
     unsigned code = codes[op.imm >> 3 & 3] | (op.imm >> 8 & 1);
     if (condition(cpu, code)) st(cpu, 0) = F80(st(cpu, sti(op)));
@@ -273,11 +279,12 @@ void x_fxam(Cpu &cpu, const Op &op) {
 void x_ffree(Cpu &cpu, const Op &op) {
     x87_begin(cpu);
     x87_record(cpu, op);
+    clear_c1(cpu);
     cpu.fpu.valid &= u8(~(1 << physical(cpu, sti(op))));
 }
 void x_ffreep(Cpu &cpu, const Op &op) {
     x_ffree(cpu, op);
-    cpu.fpu.top = (cpu.fpu.top + 1) & 7;
+    x87_pop(cpu);
 }
 void x_fincstp(Cpu &cpu, const Op &op) {
     x87_begin(cpu);

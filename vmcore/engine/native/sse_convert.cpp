@@ -45,17 +45,16 @@ TO_INTEGER(cvttsd2si, read_wq)
 
 // ---- between MMX and XMM registers
 void x_cvtpi2ps(Cpu &cpu, const Op &op) {
-    mmx_begin(cpu);
+    if (op.is_reg) mmx_begin(cpu);
     Xmm b = low64(read_qq(cpu, op));
-    Xmm &d = xmm(cpu, op.r);
     Xmm r = fp_run(cpu, TINY_NONE, [&] { return h_cvtdq2ps(cpu, b, b); });
-    d.uq[0] = r.uq[0];
-    mmx_touch(cpu);
+    xmm(cpu, op.r).uq[0] = r.uq[0];
+    if (op.is_reg) mmx_touch(cpu);  // a memory operand leaves the x87 state alone
 }
 void x_cvtpi2pd(Cpu &cpu, const Op &op) {
     if (op.is_reg) mmx_begin(cpu);
     Xmm b = low64(read_qq(cpu, op));
-    if (op.is_reg) mmx_touch(cpu);  // a memory operand leaves the x87 state alone
+    if (op.is_reg) mmx_touch(cpu);
     xmm(cpu, op.r) = h_cvtdq2pd(cpu, b, b);
 }
 #define TO_MMX(name, kernel, read)                                                                                           \

@@ -209,14 +209,14 @@ void x_insertps(Cpu &cpu, const Op &op) {
         if (op.imm >> i & 1) d.ud[i] = 0;
 }
 
-// ---- SSE4a bit fields in the low quadword (AMD APM Vol. 4, EXTRQ, INSERTQ); a length of 0 means 64.  The high quadword of
-// the result is undefined by the manual; processors leave it as it was... cleared by EXTRQ and INSERTQ alike is not observed.
+// ---- SSE4a bit fields in the low quadword (AMD APM Vol. 4, EXTRQ, INSERTQ); a length of 0 means 64.  The manual leaves the high quadword of the
+// result undefined; processors clear it.
 namespace {
 u64 field_mask(unsigned length) { return length ? (u64(1) << length) - 1 : ~u64(0); }
-void extract_field(Xmm &d, unsigned length, unsigned index) { d.uq[0] = d.uq[0] >> index & field_mask(length); }
+void extract_field(Xmm &d, unsigned length, unsigned index) { d = low64(d.uq[0] >> index & field_mask(length)); }
 void insert_field(Xmm &d, u64 v, unsigned length, unsigned index) {
     u64 mask = field_mask(length);
-    d.uq[0] = (d.uq[0] & ~(mask << index)) | (v & mask) << index;
+    d = low64((d.uq[0] & ~(mask << index)) | (v & mask) << index);
 }
 }  // namespace
 // The immediate forms carry two bytes: length, then index (imm holds both, length lowest).
