@@ -346,3 +346,49 @@ def test_restoring_tells_nobody_and_goes_on_where_it_was(pic: Pic8259) -> None:
     assert [other.acknowledge(), pic.acknowledge()] == [0x74, 0x74]
     out(other, MASTER, EOI)
     assert other.acknowledge() == 0x0C
+
+
+def test_a_non_specific_eoi_ends_the_level_of_highest_priority_after_a_rotation(pic: Pic8259) -> None:
+    initialise(pic)
+    out(pic, 0, 0xC0 | 4)  # 5, 6, 7, 0, 1, 2, 3, 4
+    for irq in (3, 1, 7, 5):
+        pulse(pic, irq)
+        assert pic.acknowledge() == 0x08 + irq
+    for left in (0x8A, 0x0A, 0x08, 0x00):
+        out(pic, 0, EOI)
+        assert isr(pic, MASTER) == left
+
+
+def test_icw1_takes_back_what_icw4_and_the_operation_words_chose(pic: Pic8259) -> None:
+    initialise(pic, master_icw4=0x13)
+    out(pic, 0, 0x80)
+    out(pic, 0, 0xC0 | 3)
+    out(pic, 0, 0x68)
+    out(pic, 0, 0x10)
+    out(pic, 1, 0x08, 0x04)  # No ICW4.
+    state = pic.save().master
+    assert (state.auto_eoi, state.rotate_on_auto_eoi, state.fully_nested, state.special_mask) == (False,) * 4
+    assert state.lowest == 7
+
+
+def test_a_poll_makes_room_for_a_new_edge_of_the_output(pic: Pic8259, wire: Wire) -> None:
+    initialise(pic, master_icw4=0x03)
+    pulse(pic, 4)
+    pulse(pic, 5)
+    out(pic, 0, 0x0C)
+    assert pic.port_read(0, 1) == 0x84
+    assert wire.levels == [True, False, True]
+
+
+def test_power_on_forgets_everything_but_the_inputs(pic: Pic8259, wire: Wire) -> None:
+    fresh = pic.save()
+    initialise(pic, master_icw4=0x13, slave_icw4=0x03)
+    out(pic, 4, 0xF8)
+    pic.set_input(4, True)
+    pic.set_input(14, True)
+    out(pic, 1, 0xF0)
+    pic.reset()
+    assert not wire.high()
+    pic.set_input(4, False)
+    pic.set_input(14, False)
+    assert pic.save() == fresh

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from random import Random
 
 import pytest
 from workbench import GuestTime, Wire
@@ -215,13 +216,23 @@ def test_the_periodic_interrupt_has_the_chosen_rate(rtc: RtcMc146818, time: Gues
         edges += wire.high()
         read(rtc, C)
     assert edges == 1024
-    write(rtc, A, 0x21)  # 256 Hz
+
+
+@pytest.mark.parametrize(
+    ("rate", "hz"), [(0, 0), (1, 256), (2, 128)] + [(rate, 32768 >> rate - 1) for rate in range(3, 16)]
+)
+def test_the_rates_of_the_periodic_interrupt(rtc: RtcMc146818, time: GuestTime, rate: int, hz: int) -> None:
+    write(rtc, A, 0x20 | rate)
+    write(rtc, B, 0x42)
     read(rtc, C)
-    wire.levels.clear()
-    time.advance(3_906_249)
-    read(rtc, C)
-    time.advance(3_906_250)
-    assert wire.levels[0]
+    interrupts = []
+    for _ in range(5):
+        deadline = time.clock.next_deadline()
+        if deadline is not None:
+            time.advance(deadline - time.now)
+            assert read(rtc, C) & 0xC0 == 0xC0
+            interrupts.append(time.now)
+    assert interrupts == ([-(-number * SECOND // hz) for number in range(1, 6)] if hz else [])
 
 
 def test_flags_are_set_without_their_enables_and_do_not_raise_the_line(
@@ -267,6 +278,25 @@ def test_the_alarm_comes_when_all_bytes_match(
     assert read(rtc, C) & 0xA0 == 0xA0
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_alarms_at_random_come_at_the_first_second_that_matches(time: GuestTime, wire: Wire, seed: int) -> None:
+    random = Random(seed)
+    start = random.randrange(86_400)
+    rtc = RtcMc146818(wire.line, time.clock, start=START // 86_400 * 86_400 + start)
+    write(rtc, B, random.choice((0x02, 0x06)))
+    alarm = [random.choice((0xC5, random.randrange(limit), random.randrange(limit))) for limit in (24, 60, 60)]
+    for index, value in zip((5, 3, 1), alarm, strict=True):
+        binary = read(rtc, B) & 4 or value == 0xC5
+        write(rtc, index, value if binary else value // 10 << 4 | value % 10)
+    write(rtc, B, read(rtc, B) | 0x20)
+    hours, minutes, seconds = (
+        range(limit) if value == 0xC5 else (value,) for value, limit in zip(alarm, (24, 60, 60), strict=True)
+    )
+    matches = [h * 3600 + m * 60 + s for h in hours for m in minutes for s in seconds]
+    after = min((match - start - 1) % 86_400 + 1 for match in matches)
+    assert time.clock.next_deadline() == after * SECOND
+
+
 def test_an_alarm_that_cannot_match_never_comes(rtc: RtcMc146818, time: GuestTime, wire: Wire) -> None:
     write(rtc, 5, 0x24)
     write(rtc, B, 0x22)
@@ -296,6 +326,32 @@ def test_reset_clears_enables_and_flags_but_not_the_time(rtc: RtcMc146818, time:
     assert read(rtc, C) == 0
     assert read(rtc, 0x40) == 0x77
     assert read(rtc, 0) == 59
+
+
+def test_reset_opens_nmi_again(rtc: RtcMc146818) -> None:
+    rtc.port_write(0, 0x8F, 1)
+    rtc.reset()
+    assert not rtc.nmi_masked
+
+
+def test_a_month_beyond_december_counts_into_the_next_year(rtc: RtcMc146818) -> None:
+    set_clock(rtc, 0, 0, 0, 1, 0x10, 0x14, 0x99, 0x19)
+    assert show(rtc) == "2000-02-10 00:00:00"
+    assert rtc.seconds == int(datetime(2000, 2, 10, tzinfo=UTC).timestamp())
+
+
+def test_what_it_shows_while_it_stands_is_what_the_bytes_say(rtc: RtcMc146818) -> None:
+    write(rtc, B, 0x82)
+    write(rtc, 4, 0x12)
+    assert rtc.seconds == START - 11 * 3600
+    assert rtc.peek(4) == 0x12
+
+
+def test_looking_at_register_c_from_outside_clears_nothing(rtc: RtcMc146818, time: GuestTime) -> None:
+    write(rtc, B, 0x12)
+    time.advance(SECOND)
+    assert rtc.peek(C) & 0x90 == 0x90
+    assert read(rtc, C) & 0x90 == 0x90
 
 
 def test_a_restored_clock_interrupts_when_the_saved_one_would(rtc: RtcMc146818, time: GuestTime, wire: Wire) -> None:

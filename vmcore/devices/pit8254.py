@@ -149,8 +149,8 @@ class Counter:
                 self.frozen_at = None
         elif self.mode not in (1, 5):
             self.frozen_at = tick
-            if self.mode in (2, 3):
-                self.load_at = None
+            if self.mode in (2, 3) and self.start is not None:
+                self.load_at = None  # The cycle at whose end a new count waited does not end.
 
     def latch_count(self, tick: int) -> None:
         """Counter latch command; without effect while an earlier latch has not been read."""
