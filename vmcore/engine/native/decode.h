@@ -44,9 +44,12 @@ enum class Decoded : u8 {
 Decoded decode(const Cpu &cpu, u32 mode, const u8 *bytes, unsigned available, unsigned off, Op &op);
 
 // What a translation rule is told; it returns the fast handler for the op, or nullptr for the slow function of its row.
+constexpr u32 CC_UNKNOWN = ~u32(0);
 struct Translation_ {
     u32 mode;
+    u32 cc;           // value of cc_op before the instruction, where the block shows it, else CC_UNKNOWN
     bool flags_dead;  // the arithmetic flags that this instruction writes are not seen by anybody
+    bool carry_dead;  // nobody sees the carry flag after this instruction
 };
 using RuleFn = Handler (*)(const Translation_ &, Op &);
 RuleFn rule_function(u16 id);

@@ -1,7 +1,7 @@
 // The outer loop: what happens between blocks, and the handlers that call slow functions.
 #include "cpu.h"
 #include "system.h"
-#include "handlers.h"
+#include "translate.h"
 #include <cstdlib>
 
 // ------------------------------------------------------------------------------------------- handlers that leave or call
@@ -53,10 +53,19 @@ HANDLER(h_slow_end) {
 
 HANDLER(h_link) {
     // A taken jump: op->left is 1.  An end op: left is 0 and len, disp are 0.
-    u64 rip = cpu->gpr[REG_PAGE_RIP] + op->off + op->len + u64(i64(op->disp));
-    cpu->rip = rip & rip_mask(*cpu);
+    i64 in_page = i64(op->off) + op->len + op->disp;
+    u64 rip = (cpu->gpr[REG_PAGE_RIP] + u64(in_page)) & rip_mask(*cpu);
+    if (in_page >= 0 && in_page < 4096) {
+        cpu->link = op;
+    } else {
+        const JumpEntry &e = jump_entry(*cpu->jumps, rip);
+        if (LIKELY(e.rip == rip && e.key == jump_key(*cpu))) {
+            cpu->gpr[REG_PAGE_RIP] = e.page_rip;
+            ENTER(e.block);
+        }
+    }
+    cpu->rip = rip;
     cpu->budget = budget;
-    cpu->link = op;
     LEAVE();
 }
 
@@ -90,11 +99,11 @@ ALWAYS_INLINE const Op *fill_tlb(Cpu *cpu, const Op *op, i64 budget, Access acce
 
 HANDLER(h_miss_read) {
     if (fill_tlb(cpu, op, budget, ACCESS_READ)) TAIL(op->fn, op, budget);
-    TAIL(h_slow, op, budget);
+    TAIL(slow_handler(*op), op, budget);
 }
 HANDLER(h_miss_write) {
     if (fill_tlb(cpu, op, budget, ACCESS_WRITE)) TAIL(op->fn, op, budget);
-    TAIL(h_slow, op, budget);
+    TAIL(slow_handler(*op), op, budget);
 }
 
 // ------------------------------------------------------------------------------------------- the outer loop

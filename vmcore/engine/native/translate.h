@@ -4,3 +4,4 @@
 
 // The handler that runs the slow function of the op's row.
 Handler slow_handler(const Op &op);
+bool is_conditional_jump(const Op &op);
