@@ -104,6 +104,7 @@ class Generator:
             ]
             for mode in set(modes)
         }
+        self.modes = [mode for mode in modes if self.forms[mode]]
         self._fpu_images = [self._fpu_image() for _ in range(2048)]
         self._windows = [self._window() for _ in range(512)]
         self._next_slot = 0

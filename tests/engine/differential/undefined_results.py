@@ -30,6 +30,20 @@ FLAGS: Final[dict[str, int]] = {
 """Flags that an instruction leaves undefined whatever its operands are."""
 
 
+C0, C1, C2, C3 = 0x100, 0x200, 0x400, 0x4000
+FSW: Final[dict[str, int]] = {
+    **dict.fromkeys(
+        "fcmovb fcmove fcmovbe fcmovu fcmovnb fcmovne fcmovnbe fcmovnu".split(), C0 | C1 | C2 | C3
+    ),
+    # Intel clears C1, AMD leaves it (APM Vol. 5).
+    **dict.fromkeys("fcomi fcomip fucomi fucomip".split(), C1),
+    **dict.fromkeys("ffree ffreep".split(), C0 | C1 | C2 | C3),
+}
+"""Condition codes of the x87 that an instruction leaves undefined."""
+
+XMM_LOW: Final = {"extrq": 8, "insertq": 8}
+"""AMD APM Vol. 4: the upper half of the destination is undefined."""
+
 CONSUMERS: Final = frozenset(
     "adc sbb rcl rcr cmc lahf pushf into salc daa das aaa aas adcx adox loope loopne int int3 int1 "
     "fcmovb fcmove fcmovbe fcmovu fcmovnb fcmovne fcmovnbe fcmovnu".split()
@@ -43,6 +57,9 @@ class Undefined:
 
     flags: int = 0
     everything: bool = False
+    fsw: int = 0
+    xmm_low: int = 16
+    """Bytes of the XMM registers, from the lowest, that are defined."""
 
     def then(self, form: InstructionForm, other: Undefined) -> Undefined:
         """This and what the next instruction leaves undefined."""
@@ -50,13 +67,20 @@ class Undefined:
         reads = name in CONSUMERS or (name[0] == "j" and name != "jmp") or name.startswith(("set", "cmov"))
         if self.flags and reads:
             return evolve(self, everything=True)
-        return Undefined(self.flags | other.flags, self.everything or other.everything)
+        return Undefined(
+            self.flags | other.flags,
+            self.everything or other.everything,
+            self.fsw | other.fsw,
+            min(self.xmm_low, other.xmm_low),
+        )
 
 
 def undefined_of(form: InstructionForm, encoder: Encoder, setup: Setup, *, first: bool) -> Undefined:
     """What `form` as encoded leaves undefined.  first: the setup is the state before it."""
     name = form.mnemonic
     flags = FLAGS.get(name, 0)
+    if name in FSW or name in XMM_LOW:
+        return Undefined(flags, fsw=FSW.get(name, 0), xmm_low=XMM_LOW.get(name, 16))
     if name not in ("shl", "shr", "sar", "rol", "ror", "rcl", "rcr", "shld", "shrd"):
         return Undefined(flags)
     size = 8 if form.operands[0].endswith("b") else encoder.operand_size

@@ -154,6 +154,7 @@ Decoded decode(const Cpu &cpu, u32 mode, const u8 *bytes, unsigned available, un
             b = bytes[pos++];
         }
     }
+    if (UNLIKELY(b == 0x90) && map == 0 && (rex & 1)) mandatory = 1;  // F3 with REX.B: XCHG R8, not PAUSE
     const Candidates &cell = opcode_maps[map][b];
     const u8 mode_bit = mode64 ? 2 : 1;
     const Row *row = nullptr;

@@ -206,9 +206,9 @@ SLOW(bswap) {
 SLOW(cmpxchg) {
     WITH_WIDTH(op, T acc = reg<T>(cpu, RAX); T v = reg<T>(cpu, op.r); u64 lin = 0;
                T old = op.is_reg ? reg<T>(cpu, op.m) : read_mem_rmw<T>(cpu, op, &lin);
-               T result = acc == old ? v : old;
-               if (op.is_reg) set_reg<T>(cpu, op.m, result);
-               else write_lin<T>(cpu, lin, result);
+               // Memory gets a write cycle in any case; a register that differs is not touched, not even its upper half.
+               if (!op.is_reg) write_lin<T>(cpu, lin, acc == old ? v : old);
+               else if (acc == old) set_reg<T>(cpu, op.m, v);
                if (acc != old) set_reg<T>(cpu, RAX, old);
                alu_flags<T>(cpu, Alu::CMP, T(acc - old), old, false);)
 }
