@@ -105,6 +105,7 @@ class VirtualMachine:
         self._exit: Exit | None = None
         self._stop_wanted = False
         self._inputs_seen = 0
+        self._wanted = 0
         self._until: tuple[type[Event], ...] = ()
         self._queue: deque[Event] = deque()
         self._rung: deque[Alarm] = deque()
@@ -362,15 +363,22 @@ class VirtualMachine:
         """
         self._open_machine()
         await trio.lowlevel.checkpoint()
-        self._interrupt()
-        async with self._lock:
+        # Counted, because whoever drives may hold the lock already and be about to begin a run.
+        self._wanted += 1
+        try:
+            self._interrupt()
+            await self._lock.acquire()
+        finally:
+            self._wanted -= 1
+        try:
             machine = self._open_machine()
             self._holder = trio.lowlevel.current_task()
-            try:
-                yield machine
-            finally:
-                self._holder = None
+            yield machine
+        finally:
+            self._holder = None
+            if not self._left:
                 self._touched()
+            self._lock.release()
 
     @property
     def cpus(self) -> tuple[Cpu, ...]:
@@ -439,7 +447,7 @@ class VirtualMachine:
                         continue
                     until_ns = self._paced_ns() + PACE_AHEAD_NS
                 async with self._lock:
-                    if self._free:
+                    if self._free and not self._wanted:
                         self._after_free_run(await self._run_once(None, until_ns))
 
     def _after_free_run(self, exit: Exit) -> None:
@@ -467,6 +475,8 @@ class VirtualMachine:
         while True:
             await trio.lowlevel.checkpoint()
             async with self._lock:
+                if self._wanted:
+                    continue
                 self._check_lockstep("run")
                 self._state = RunState.RUNNING
                 try:
