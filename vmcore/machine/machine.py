@@ -403,7 +403,8 @@ class Machine:
 
     def _reset(self, cause: ShutdownCause) -> None:
         self._emit(Reset(cause.by_guest, cause))
-        self._requests.clear()
+        # What the guest asked for is void now; a hook's wish to stop is not.
+        self._requests = deque(request for request in self._requests if isinstance(request, _Stop))
         self._reset_hardware()
 
     def _reset_hardware(self) -> None:
