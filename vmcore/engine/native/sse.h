@@ -134,10 +134,9 @@ template <class K> ALWAYS_INLINE void mmx_binary(Cpu &cpu, const Op &op, K kerne
     void x_##name(Cpu &cpu, const Op &op) { sse_binary(cpu, op, k_##name); }
 #define MMX_FORM(name)                                                                                                       \
     void x_##name##_mm(Cpu &cpu, const Op &op) { mmx_binary(cpu, op, k_##name); }
-// Both register files; XMM only.  The H variants have a host intrinsic of the SSE2 baseline.
-#define PACKED_H(name, T, intrinsic, ...) LANEWISE_HOST(name, T, intrinsic, __VA_ARGS__) XMM_FORM(name) MMX_FORM(name)
+// Both register files; XMM only.  The H variants have a host intrinsic of the SSE2 baseline, and with it a rule (sse_rules.h).
+#define PACKED_H(name, T, intrinsic, ...) LANEWISE_HOST(name, T, intrinsic, __VA_ARGS__) XMM_FORM(name) MMX_FORM(name) SSE_RULE(name)
 #define PACKED(name, T, ...) LANEWISE(name, T, __VA_ARGS__) XMM_FORM(name) MMX_FORM(name)
-#define PACKED_XH(name, T, intrinsic, ...) LANEWISE_HOST(name, T, intrinsic, __VA_ARGS__) XMM_FORM(name)
 #define PACKED_X(name, T, ...) LANEWISE(name, T, __VA_ARGS__) XMM_FORM(name)
 
 template <class T> ALWAYS_INLINE T clamp_to(i32 v) {

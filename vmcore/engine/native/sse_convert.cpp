@@ -1,12 +1,14 @@
 // Conversions between integers, single and double precision.
-#include "sse_fp.h"
+#include "sse_rules.h"
 
 #define CONVERT(name, read, tiny)                                                                                            \
     void x_##name(Cpu &cpu, const Op &op) {                                                                                  \
         Xmm b = read(cpu, op);                                                                                               \
         Xmm &d = xmm(cpu, op.r);                                                                                             \
         d = fp_run(cpu, tiny, [&] { return h_##name(cpu, d, b); });                                                          \
-    }
+    }                                                                                                                        \
+    FLOAT_RULE(name, sizeof_##read)
+constexpr unsigned sizeof_read_wx = 16, sizeof_read_wq = 8, sizeof_read_wd = 4;
 CONVERT(cvtdq2ps, read_wx, TINY_NONE)
 CONVERT(cvtps2dq, read_wx, TINY_NONE)
 CONVERT(cvttps2dq, read_wx, TINY_NONE)
@@ -47,9 +49,9 @@ TO_INTEGER(cvttsd2si, read_wq)
 void x_cvtpi2ps(Cpu &cpu, const Op &op) {
     if (op.is_reg) mmx_begin(cpu);
     Xmm b = low64(read_qq(cpu, op));
+    if (op.is_reg) mmx_touch(cpu);  // a memory operand leaves the x87 state alone
     Xmm r = fp_run(cpu, TINY_NONE, [&] { return h_cvtdq2ps(cpu, b, b); });
     xmm(cpu, op.r).uq[0] = r.uq[0];
-    if (op.is_reg) mmx_touch(cpu);  // a memory operand leaves the x87 state alone
 }
 void x_cvtpi2pd(Cpu &cpu, const Op &op) {
     if (op.is_reg) mmx_begin(cpu);
@@ -61,6 +63,7 @@ void x_cvtpi2pd(Cpu &cpu, const Op &op) {
     void x_##name(Cpu &cpu, const Op &op) {                                                                                  \
         mmx_begin(cpu);                                                                                                      \
         Xmm b = read(cpu, op);                                                                                               \
+        mmx_touch(cpu); /* even if the conversion raises #XM */                                                              \
         b = fp_run(cpu, TINY_NONE, [&] { return kernel(cpu, b, b); });                                                       \
         set_mm(cpu, op.r, b.uq[0]);                                                                                          \
     }

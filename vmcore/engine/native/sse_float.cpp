@@ -1,5 +1,5 @@
 // Floating-point arithmetic and comparison of SSE, SSE2, SSE3 and SSE4.1.
-#include "sse_fp.h"
+#include "sse_rules.h"
 
 // ---- four operand shapes: packed and scalar, single and double
 #define ARITHMETIC(name, tiny_ps, tiny_pd, tiny_ss, tiny_sd)                                                                 \
@@ -22,7 +22,11 @@
         Xmm b = read_wq(cpu, op);                                                                                            \
         Xmm &d = xmm(cpu, op.r);                                                                                             \
         d = fp_run(cpu, tiny_sd, [&] { return h_##name##sd(cpu, d, b); });                                                   \
-    }
+    }                                                                                                                        \
+    FLOAT_RULE(name##ps, 16)                                                                                                 \
+    FLOAT_RULE(name##pd, 16)                                                                                                 \
+    FLOAT_RULE(name##ss, 4)                                                                                                  \
+    FLOAT_RULE(name##sd, 8)
 ARITHMETIC(add, TINY_PS, TINY_PD, TINY_SS, TINY_SD)
 ARITHMETIC(sub, TINY_PS, TINY_PD, TINY_SS, TINY_SD)
 ARITHMETIC(mul, TINY_PS, TINY_PD, TINY_SS, TINY_SD)

@@ -1,5 +1,5 @@
 // Packed integer arithmetic, logic, comparison and shifts of MMX, SSE, SSE2, SSSE3 and SSE4 (SDM Vol. 2B, instructions P...).
-#include "sse.h"
+#include "sse_rules.h"
 
 // ---- addition, subtraction
 PACKED_H(paddb, u8, _mm_add_epi8, x + y)
@@ -86,10 +86,12 @@ ALWAYS_INLINE Xmm k_psadbw(const Xmm &a, const Xmm &b) {
 }  // namespace
 XMM_FORM(pmaddwd)
 MMX_FORM(pmaddwd)
+SSE_RULE(pmaddwd)
 XMM_FORM(pmaddubsw)
 MMX_FORM(pmaddubsw)
 XMM_FORM(psadbw)
 MMX_FORM(psadbw)
+SSE_RULE(psadbw)
 
 // ---- SSSE3: signs, absolute values, horizontal sums
 PACKED(psignb, i8, y < 0 ? -x : y ? x : 0)
@@ -144,7 +146,8 @@ HORIZONTAL(phsubsw, i16, clamp_to<i16>(x - y))
     void x_##name##_mm_imm(Cpu &cpu, const Op &op) {                                                                         \
         mmx_begin(cpu);                                                                                                      \
         set_mm(cpu, op.m, k_##name(low64(mm(cpu, op.m)), u8(op.imm)).uq[0]);                                                 \
-    }
+    }                                                                                                                        \
+    SHIFT_RULE(name)
 #if HOST_SSE2
 #define SHIFT_HOST(intrinsic)                                                                                                \
     {                                                                                                                        \
@@ -154,6 +157,19 @@ HORIZONTAL(phsubsw, i16, clamp_to<i16>(x - y))
     }
 #else
 #define SHIFT_HOST(intrinsic)
+#endif
+#if HOST_SSE2
+namespace {
+template <Xmm (*K)(const Xmm &, u64)> HANDLER(shift_imm) {
+    Xmm &d = xmm(*cpu, op->m);
+    d = K(d, u8(op->imm));
+    NEXT();
+}
+}  // namespace
+#define SHIFT_RULE(name)                                                                                                     \
+    RULE(name##_imm) { return shift_imm<k_##name>; }
+#else
+#define SHIFT_RULE(name)
 #endif
 SHIFT(psllw, u16, _mm_sll_epi16, n > 15 ? 0 : u32(x) << n)
 SHIFT(pslld, u32, _mm_sll_epi32, n > 31 ? 0 : x << n)

@@ -1,5 +1,5 @@
 // Packs, unpacks, shuffles, blends, inserts and extracts of MMX, SSE, SSE2, SSE3, SSSE3, SSE4.1 and SSE4a.
-#include "sse.h"
+#include "sse_rules.h"
 
 // ---- packs: the low half of the result narrows `a`, the high half `b`
 #define PACK(name, FROM, TO, intrinsic)                                                                                      \
@@ -24,6 +24,10 @@ PACK_MM(packsswb)
 PACK_MM(packuswb)
 PACK_MM(packssdw)
 
+SSE_RULE_16(packsswb)
+SSE_RULE_16(packuswb)
+SSE_RULE_16(packssdw)
+
 // ---- unpacks: lanes of `a` and `b` in turn, from the low or high half
 #define UNPACK(name, T, HIGH, intrinsic)                                                                                     \
     template <unsigned BYTES> static ALWAYS_INLINE Xmm k_##name(const Xmm &a, const Xmm &b) {                                \
@@ -36,7 +40,8 @@ PACK_MM(packssdw)
         }                                                                                                                    \
         return r;                                                                                                            \
     }                                                                                                                        \
-    void x_##name(Cpu &cpu, const Op &op) { sse_binary(cpu, op, k_##name<16>); }
+    void x_##name(Cpu &cpu, const Op &op) { sse_binary(cpu, op, k_##name<16>); }                                             \
+    SSE_RULE_16(name)
 UNPACK(punpcklbw, u8, 0, _mm_unpacklo_epi8)
 UNPACK(punpcklwd, u16, 0, _mm_unpacklo_epi16)
 UNPACK(punpckldq, u32, 0, _mm_unpacklo_epi32)
