@@ -37,7 +37,8 @@ template <class T, unsigned LANE, bool CLEAR, AddressKind A> HANDLER(lane_load) 
     HOST_READ(p, address<A>(cpu, op), sizeof(T));
     Xmm &d = xmm(*cpu, op->r);
     if constexpr (CLEAR) d = load_low<sizeof(T)>(p);
-    else lanes<T>(d)[LANE] = load_host<T>(p);
+    else if constexpr (LANE) d.m = _mm_unpacklo_epi64(d.m, load_low<8>(p).m);
+    else d.d = _mm_move_sd(d.d, load_low<8>(p).d);
     NEXT();
 }
 template <class T, unsigned LANE, AddressKind A> HANDLER(lane_store) {
@@ -45,12 +46,17 @@ template <class T, unsigned LANE, AddressKind A> HANDLER(lane_store) {
     store_host<T>(p, lanes<T>(xmm(*cpu, op->r))[LANE]);
     NEXT();
 }
+// A register is always written as a whole, and so its next reader finds one store to forward from.
+template <class T> ALWAYS_INLINE void merge_scalar(Xmm &d, const Xmm &s) {
+    if constexpr (sizeof(T) == 8) d.d = _mm_move_sd(d.d, s.d);
+    else d.s = _mm_move_ss(d.s, s.s);
+}
 template <class T> HANDLER(scalar_rr) {
-    lanes<T>(xmm(*cpu, op->r))[0] = lanes<T>(xmm(*cpu, op->m))[0];
+    merge_scalar<T>(xmm(*cpu, op->r), xmm(*cpu, op->m));
     NEXT();
 }
 template <class T> HANDLER(scalar_rr_back) {
-    lanes<T>(xmm(*cpu, op->m))[0] = lanes<T>(xmm(*cpu, op->r))[0];
+    merge_scalar<T>(xmm(*cpu, op->m), xmm(*cpu, op->r));
     NEXT();
 }
 HANDLER(movq_rr) {
@@ -70,11 +76,13 @@ template <class T> HANDLER(to_gpr) {
     NEXT();
 }
 HANDLER(movhlps_rr) {
-    xmm(*cpu, op->r).uq[0] = xmm(*cpu, op->m).uq[1];
+    Xmm &d = xmm(*cpu, op->r);
+    d.m = _mm_unpackhi_epi64(xmm(*cpu, op->m).m, d.m);
     NEXT();
 }
 HANDLER(movlhps_rr) {
-    xmm(*cpu, op->r).uq[1] = xmm(*cpu, op->m).uq[0];
+    Xmm &d = xmm(*cpu, op->r);
+    d.m = _mm_unpacklo_epi64(d.m, xmm(*cpu, op->m).m);
     NEXT();
 }
 HANDLER(pmovmskb_rr) {
@@ -121,33 +129,26 @@ template <u32 (*K)(Cpu &, const Xmm &)> HANDLER(to_integer32) {
 }
 
 // ------------------------------------------------------------------------------------------- shuffles by an immediate
+ALWAYS_INLINE __m128i from_words(u64 v0, u64 v1, u64 v2, u64 v3) {
+    return _mm_unpacklo_epi64(_mm_cvtsi64_si128(i64(v0 | v1 << 32)), _mm_cvtsi64_si128(i64(v2 | v3 << 32)));
+}
 HANDLER(pshufd_rr) {
     const Xmm &b = xmm(*cpu, op->m);
     const unsigned i = unsigned(op->imm);
-    const u32 v0 = b.ud[i & 3], v1 = b.ud[i >> 2 & 3], v2 = b.ud[i >> 4 & 3], v3 = b.ud[i >> 6 & 3];
-    Xmm &d = xmm(*cpu, op->r);
-    d.ud[0] = v0;
-    d.ud[1] = v1;
-    d.ud[2] = v2;
-    d.ud[3] = v3;
+    xmm(*cpu, op->r).m = from_words(b.ud[i & 3], b.ud[i >> 2 & 3], b.ud[i >> 4 & 3], b.ud[i >> 6 & 3]);
     NEXT();
 }
 HANDLER(shufps_rr) {
     const Xmm &b = xmm(*cpu, op->m);
     Xmm &d = xmm(*cpu, op->r);
     const unsigned i = unsigned(op->imm);
-    const u32 v0 = d.ud[i & 3], v1 = d.ud[i >> 2 & 3], v2 = b.ud[i >> 4 & 3], v3 = b.ud[i >> 6 & 3];
-    d.ud[0] = v0;
-    d.ud[1] = v1;
-    d.ud[2] = v2;
-    d.ud[3] = v3;
+    d.m = from_words(d.ud[i & 3], d.ud[i >> 2 & 3], b.ud[i >> 4 & 3], b.ud[i >> 6 & 3]);
     NEXT();
 }
 HANDLER(shufpd_rr) {
-    const u64 high = xmm(*cpu, op->m).uq[op->imm >> 1 & 1];
+    const Xmm &b = xmm(*cpu, op->m);
     Xmm &d = xmm(*cpu, op->r);
-    d.uq[0] = d.uq[op->imm & 1];
-    d.uq[1] = high;
+    d.m = _mm_unpacklo_epi64(_mm_cvtsi64_si128(d.sq[op->imm & 1]), _mm_cvtsi64_si128(b.sq[op->imm >> 1 & 1]));
     NEXT();
 }
 
