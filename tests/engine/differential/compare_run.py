@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from engine_under_test import WITH_ERROR, EngineUnderTest, describe_context
 from host_oracle import CONTEXT, RESULT, VECTOR_NEVER, VECTOR_SYSCALL, HostOracle, host_flags, host_vendor
 from instruction_generator import Case, Generator
 from undefined_results import C0, C1, C3, Undefined
+from unicorn_oracle import UnicornOracle
 
 from vmcore.engine import FEATURES, CpuModel, InstructionForm, disassemble
 
@@ -192,7 +193,64 @@ def adjust_host(ours: bytes, theirs: bytes) -> bytes | None:
     return RESULT.pack(context, vector, error, cr2, window)
 
 
-def compare_with_host(
+# Why a form is not compared with Unicorn.
+UNICORN_EXCLUDED: Final = {
+    "it runs at privilege level 0 without descriptor tables": "in out ins outs hlt cli sti lgdt lidt lldt ltr lmsw clts invlpg invd "
+    "wbinvd rdmsr wrmsr xsetbv invpcid arpl swapgs clac stac pushf popf",
+    "its alignment checks": "",
+}
+
+
+def unicorn_excluded(form: InstructionForm) -> bool:
+    """Forms that Unicorn cannot judge."""
+    words = {word for group in UNICORN_EXCLUDED.values() for word in group.split()}
+    return host_excluded(form) or form.mnemonic in words or bool({"Cd", "Dd"} & set(form.operands))
+
+
+UNICORN_FEATURES: Final = frozenset(
+    "I486 I586 I686 FPU TSC MSR PAE CX8 SEP CMOV CLFLUSH MMX FXSR SSE SSE2 SSE3 PCLMULQDQ SSSE3 CX16 SSE4_1 SSE4_2 MOVBE "
+    "POPCNT AES BMI1 BMI2 ADX SYSCALL LM LAHF_LM ABM SSE4A CLFLUSHOPT CLWB 3DNOWPREFETCH MMXEXT".split()
+)
+
+
+def judge_host(case: Case, ours: bytes, theirs: bytes) -> Difference | None:
+    """A difference from the host that nothing explains."""
+    adjusted = adjust_host(ours, theirs)
+    if adjusted is None:
+        return None
+    difference = compare(case, ours, adjusted)
+    return difference if difference is not None and explained(case, difference, ours) is None else None
+
+
+def judge_unicorn(case: Case, ours: bytes, theirs: bytes) -> Difference | None:
+    """A difference from Unicorn that nothing explains."""
+    context, vector, _, _, window = RESULT.unpack(theirs)
+    our_context, our_vector, error, cr2, our_window = RESULT.unpack(ours)
+    if vector == VECTOR_NEVER:
+        return None
+    if our_vector != 6:
+        # It faulted: Unicorn keeps no exact state then.
+        return None if our_vector == vector else compare(case, ours, RESULT.pack(our_context, vector, error, cr2, our_window))
+    difference = compare(case, ours, RESULT.pack(context, vector, error, cr2, window))
+    return difference if difference is not None and unicorn_bug(case, difference, ours) is None else None
+
+
+def unicorn_bug(case: Case, difference: Difference, result: bytes) -> str | None:
+    """The known bug of Unicorn that a difference shows, or None."""
+    return None
+
+
+@frozen
+class Outcome:
+    """What a comparison found.  vectors: how many cases ended by which vector."""
+
+    instructions: int
+    differences: list[Difference]
+    vectors: Counter[int]
+
+
+def compare_with(
+    oracle_name: str,
     seed: int,
     count: int,
     length: int = 1,
@@ -200,46 +258,39 @@ def compare_with_host(
     modes: tuple[int, ...] = (64, 64, 32, 16),
     only: str | None = None,
     report: Callable[[Difference], None] | None = None,
-) -> tuple[int, list[Difference], Counter[int]]:
-    """Run `count` random cases here and on the host: instructions run, differences, and how often each vector ended a case."""
-    features = host_features()
-    model = CpuModel("host", features, phys_bits=40)
-    engine = EngineUnderTest(model)
-    differences: list[Difference] = []
-    vectors: Counter[int] = Counter()
+) -> Outcome:
+    """Run `count` random cases here and on "host" or "unicorn"."""
+    features = host_features() if oracle_name == "host" else UNICORN_FEATURES
+    engine = EngineUnderTest(CpuModel(oracle_name, features))
+    outcome = Outcome(0, [], Counter())
     instructions = 0
+    not_judged, judge = (host_excluded, judge_host) if oracle_name == "host" else (unicorn_excluded, judge_unicorn)
 
     def excluded(form: InstructionForm) -> bool:
-        return host_excluded(form) or (only is not None and form.mnemonic not in only.split(","))
+        return not_judged(form) or (only is not None and form.mnemonic not in only.split(","))
 
-    with HostOracle() as host:
-        if not host.has_16bit:
+    with HostOracle() if oracle_name == "host" else UnicornOracle() as oracle:
+        if isinstance(oracle, HostOracle) and not oracle.has_16bit:
             modes = tuple(mode for mode in modes if mode != 16)
         generator = Generator(seed, features, excluded, modes)
-        done = 0
-        while done < count:
+        for done in range(0, count, BATCH):
             cases = [generator.case(length) for _ in range(min(BATCH, count - done))]
             packed = [case.packed for case in cases]
-            ours, theirs = engine.run(packed), host.run(packed)
-            for case, mine, other in zip(cases, ours, theirs, strict=True):
+            for case, ours, theirs in zip(cases, engine.run(packed), oracle.run(packed), strict=True):
                 instructions += len(case.forms)
-                adjusted = adjust_host(mine, other)
-                if adjusted is None:
-                    continue
-                vectors[RESULT.unpack(mine)[1]] += 1
-                difference = compare(case, mine, adjusted)
-                if difference is not None and explained(case, difference, mine) is None:
-                    differences.append(difference)
+                outcome.vectors[RESULT.unpack(ours)[1]] += 1
+                difference = judge(case, ours, theirs)
+                if difference is not None:
+                    outcome.differences.append(difference)
                     if report is not None:
                         report(difference)
-            done += len(cases)
-    return instructions, differences, vectors
+    return evolve(outcome, instructions=instructions)
 
 
 def main() -> int:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--oracle", choices=("host",), default="host")
+    parser.add_argument("--oracle", choices=("host", "unicorn"), default="host")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--length", type=int, default=1, help="instructions of a case")
@@ -257,17 +308,17 @@ def main() -> int:
 
     began = time.perf_counter()
     modes = (options.mode,) if options.mode else (64, 64, 32, 16)
-    instructions, differences, vectors = compare_with_host(
-        options.seed, options.cases, options.length, modes=modes, only=options.only, report=report
+    found = compare_with(
+        options.oracle, options.seed, options.cases, options.length, modes=modes, only=options.only, report=report
     )
     seconds = time.perf_counter() - began
     print(
-        f"{instructions} instructions in {options.cases} cases, {len(differences)} differences, {seconds:.1f} s, "
-        f"{options.cases / seconds:.0f} cases/s; ends by vector: {dict(sorted(vectors.items()))}"
+        f"{found.instructions} instructions in {options.cases} cases, {len(found.differences)} differences, "
+        f"{seconds:.1f} s, {options.cases / seconds:.0f} cases/s; ends by vector: {dict(sorted(found.vectors.items()))}"
     )
     for name, times in shown.most_common(60):
         print(f"{times:6} {name}")
-    return 1 if differences else 0
+    return 1 if found.differences else 0
 
 
 if __name__ == "__main__":

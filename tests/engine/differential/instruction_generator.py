@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from attrs import define, field, frozen
-from host_oracle import CASE, CODE, CODE_BYTES, CODE_SIZE, CONTEXT, DATA, DATA_SIZE, WINDOW, WINDOW_SIZE
+from host_oracle import CASE, CODE, CODE_BYTES, CONTEXT, DATA, DATA_SIZE, WINDOW, WINDOW_SIZE
 from undefined_results import Undefined, undefined_of
 
 from vmcore.engine import InstructionForm, instruction_forms
@@ -35,6 +35,8 @@ BOUNDARIES: Final = tuple(
 SAFE_BOUNDARIES: Final = tuple(value for value in BOUNDARIES if not 0x1_0000_0000 <= value < 0x8000_0000_0000)
 
 IMMEDIATE_BYTES: Final = {"Ib": 1, "Ibs": 1, "Iw": 2, "Id": 4, "Jb": 1}
+SLOTS: Final = 0xFF00 // CODE_BYTES
+"""Places for code, one after the other, within the reach of 16 bits."""
 ARITHMETIC: Final = 0x8D5
 """CF, PF, AF, ZF, SF, OF."""
 
@@ -237,7 +239,7 @@ class Generator:
             base = 0 if mode == 16 else DATA
             setup.want(RSP, WINDOW - DATA + base + 512 + r.randint(-8, 8) * r.choice((1, 2, 8)))
             setup.window = bytearray(r.choice(self._windows))
-            self._next_slot = (self._next_slot + 1) % (CODE_SIZE // 2 // CODE_BYTES)
+            self._next_slot = (self._next_slot + 1) % SLOTS
             start = self._next_slot * CODE_BYTES  # relative to CODE
             code = b""
             forms = []
