@@ -1,7 +1,7 @@
 """A vCPU set up in a mode and at a privilege level of choice, for single instructions with their exceptions.
 
-Everything lies in the first 4 MiB, mapped one to one: GDT, IDT, TSSs, code at CODE, stacks per level, and a handler address
-per vector, so that after a step the place where the processor is says which exception it took.
+Everything lies in the first 4 MiB, mapped one to one: GDT, IDT, TSSs, code at CODE, stacks per level, and a handler
+address per vector, so that after a step the place where the processor is says which exception it took.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ PML4, PDPT, PD, PD32, PT32 = 0x40000, 0x41000, 0x42000, 0x44000, 0x45000
 CODE32, DATA32, CODE64, UCODE32, UDATA, UCODE64, TSS_SEL = 0x08, 0x10, 0x18, 0x23, 0x2B, 0x33, 0x38
 CODE16, DATA16, CONFORMING, TASK_SEL, LDT_SEL, FREE = 0x48, 0x50, 0x58, 0x60, 0x70, 0x80
 
-NAMES = dict(enumerate("DE DB NMI BP OF BR UD NM DF CSO TS NP SS GP PF 15 MF AC MC XM".split()))
+EXCEPTIONS = "DE DB NMI BP OF BR UD NM DF CSO TS NP SS GP PF 15 MF AC MC XM"
+NAMES = dict(enumerate(EXCEPTIONS.split()))
 WITH_ERROR = {8, 10, 11, 12, 13, 14, 17}
 
 
@@ -230,7 +231,8 @@ class Bench:
 
     @property
     def linear(self) -> int:
-        return self.cpu.cs.base + self.cpu.rip
+        base: int = self.cpu.cs.base
+        return base + self.cpu.rip
 
     def trap(self, width: int | None = None) -> Trap | None:
         """The exception whose handler the processor is in or has just halted in."""

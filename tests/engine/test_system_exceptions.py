@@ -6,7 +6,9 @@ One line a case: mode and CPL, the instruction, the exception ("ok" for none).  
 from __future__ import annotations
 
 import pytest
-from system_bench import CODE, FREE, GDT, HANDLERS, TSS, TSS_SEL, Bench, Segment, descriptor
+from system_bench import CODE, FREE, GDT, HANDLERS, TSS, TSS_SEL, Bench, descriptor
+
+from vmcore.engine import Segment
 
 PRIVILEGED = """
     hlt | clts | lgdt [0xa000] | lidt [0xa000] | invd | wbinvd | rdmsr | wrmsr | invlpg [0xa000] | lmsw ax

@@ -13,7 +13,7 @@ from vmcore.engine.models import CpuModel, find_model
 from vmcore.engine.registers import SEGMENT_NAMES, CpuState, RunExit, Segment, TableRegister
 from vmcore.model.errors import GuestError, UsageError
 
-__all__ = ["FEATURES", "Cpu", "CpuModel"]
+__all__ = ["FEATURES", "Cpu"]
 
 FEATURES: Final = _native.FEATURES
 """Names of all processor features, in the order of tables/features.def."""

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
+from vmcore.engine.models import model_names
 from vmcore.model.errors import ConfigError
 from vmcore.model.units import GIB, KIB, MIB, format_size, parse_instant, parse_size
 
@@ -250,8 +251,8 @@ class MachineConfig:
         if self.board not in ("pc", "none"):
             raise ConfigError("board", self.board, "pc or none")
         _integer("cpus", self.cpus, 1, MAX_CPUS, "a number of vCPUs")
-        if not isinstance(self.cpu, str) or not self.cpu:
-            raise ConfigError("cpu", self.cpu, "the name of a CPU model")
+        if not isinstance(self.cpu, str) or self.cpu not in model_names():
+            raise ConfigError("cpu", self.cpu, f"the name of a CPU model: {', '.join(model_names())}")
         if not isinstance(self.append, str) or "\0" in self.append:
             raise ConfigError("append", self.append, "text without NUL characters")
         _integer("serials", self.serials, 0, MAX_SERIALS, "a number of serial ports")

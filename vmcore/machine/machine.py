@@ -24,7 +24,7 @@ from typing import Any, Final, Self, TypeVar, final
 from attrs import frozen
 
 from vmcore.boards.board import Board, BoardServices
-from vmcore.engine import Cpu, PhysicalMemory
+from vmcore.engine import Cpu, PhysicalMemory, find_model
 from vmcore.firmware.boot_image import BootImage
 from vmcore.hardware.clock import Clock
 from vmcore.hardware.tree import ObjectTree
@@ -111,8 +111,9 @@ class Machine:
         seed = self.config.seed
         self.memory: Final = PhysicalMemory()
         """Guest-physical memory, as a bus master sees it."""
+        model = find_model(self.config.cpu).with_cpus(self.config.cpus)
         self.cpus: Final = tuple(
-            Cpu(self.memory, index=index, model=self.config.cpu, seed=(seed * 0x9E3779B97F4A7C15 + index) % (1 << 64))
+            Cpu(self.memory, index=index, model=model, seed=(seed * 0x9E3779B97F4A7C15 + index) % (1 << 64))
             for index in range(self.config.cpus)
         )
         for cpu in self.cpus:
