@@ -33,6 +33,7 @@ inline AddressKind address_kind(const Translation_ &t, const Op &op) {
     if (!(t.mode & MODE_FLAT) || (t.mode & MODE_AC) || op.ripx) return A_NONE;
     bool mode64 = (t.mode & MODE_SIZE) == MODE_64;
     if (op.seg >= FS) return mode64 ? A_ANY : A_NONE;
+    if (!mode64 && op.seg == CS) return A_NONE;  // not writable in protected mode
     if (op.adsize != 2) return A_ANY;
     if (op.index == REG_ZERO) return A_BASE;
     return AddressKind(A_INDEX1 + op.scale);
