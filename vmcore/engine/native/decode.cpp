@@ -163,7 +163,6 @@ Decoded decode(const Cpu &cpu, u32 mode, const u8 *bytes, unsigned available, un
     for (unsigned i = 0; i < cell.count; i++) {
         const Row &r = rows[candidate_rows[cell.first + i]];
         if (!(r.modes & mode_bit) || !(r.prefixes & mandatory)) continue;
-        if (UNLIKELY(b == 0x90 && map == 0 && (rex & 1) && r.prefixes != 15)) continue;  // F3 with REX.B is XCHG r8, not PAUSE
         if (r.has_modrm && !have_modrm) {
             NEED(1);
             modrm = bytes[pos];
