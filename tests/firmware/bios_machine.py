@@ -16,14 +16,16 @@ from vmcore.model.exits import Breakpoint, Exit
 SECTORS = 2000
 CODE = 0x600
 BUFFER = 0x1000
-START = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
+START = int(datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC).timestamp())
 
 CARRY, ZERO = 1, 0x40
 
 DISK = boot_sector(b"\xfb\xf4\xeb\xfc") + Random(7).randbytes((SECTORS - 1) * SECTOR)
 """A boot sector that halts with interrupts on, and content behind it."""
 
-LIMIT = 50_000_000
+MILLISECOND = 1_000_000
+LIMIT = 5_000 * MILLISECOND
+"""Guest time that the machine may take to come to a breakpoint."""
 
 
 class Result:
@@ -61,11 +63,15 @@ class BiosMachine:
     def run_to(self, address: int) -> Exit:
         """Runs to a linear address."""
         self.cpu.add_breakpoint(address)
-        result = self.machine.run(LIMIT)
+        result = self.machine.run(until_ns=self.machine.now_ns + LIMIT)
         self.cpu.remove_breakpoint(address)
         assert isinstance(result, Breakpoint), result
         assert result.pc == address
         return result
+
+    def idle(self, milliseconds: int = 20) -> Exit:
+        """Lets the machine run for so much guest time."""
+        return self.machine.run(until_ns=self.machine.now_ns + milliseconds * MILLISECOND)
 
     def begin(self, vector: int, **registers: int) -> None:
         """Sets up a call without running it."""

@@ -1778,25 +1778,40 @@ show_cursor:
 ; AL: character for COM1.  Waits, but not for ever.
 serial_put:
         push ax
-        push cx
         push dx
-        mov ah, al
         mov dx, [B_COM]
         test dx, dx
         jz .done
-        add dx, 5
-        mov cx, 0xFFFF
-.wait:
-        in al, dx
-        test al, 0x20
-        loopz .wait
-        sub dx, 5
-        mov al, ah
+        push ax
+        mov ah, 0x20
+        call serial_wait
+        pop ax
         out dx, al
 .done:
         pop dx
-        pop cx
         pop ax
+        ret
+
+; DX: base of a serial port, AH: bit of its line status.  Waits for it, some 20 ms at most (110 baud takes longer for
+; a character, but nobody uses that any more).  AL: the line status; ZF if the time is over.
+serial_wait:
+        push bx
+        push cx
+        add dx, 5
+        mov bx, 0xFFFF
+.next:
+        in al, dx
+        test al, ah
+        jnz .done
+        mov cx, 300
+        loop $
+        dec bx
+        jnz .next
+.done:
+        sub dx, 5
+        test al, ah
+        pop cx
+        pop bx
         ret
 
 ; DS... any.  CS:SI: text with a final zero.
@@ -2234,31 +2249,21 @@ int14:
         UNFRAME
 
 .send:
-        add dx, 5
-        mov cx, 0xFFFF
-.send_wait:
-        in al, dx
-        test al, 0x20
-        loopz .send_wait
+        mov ah, 0x20
+        call serial_wait
         jz .time_out
         mov ah, al
-        sub dx, 5
         mov al, arg_al
         out dx, al
         mov arg_ah, ah
         UNFRAME
 
 .receive:
-        add dx, 5
-        mov cx, 0xFFFF
-.receive_wait:
-        in al, dx
-        test al, 1
-        loopz .receive_wait
+        mov ah, 0x01
+        call serial_wait
         jz .time_out
         mov ah, al
         and ah, 0x1E
-        sub dx, 5
         in al, dx
         mov arg_ax, ax
         UNFRAME
@@ -2342,12 +2347,16 @@ int15:
         shrd eax, edx, 16
         shr edx, 16
         mov esi, eax
-        mov edi, edx                            ; EDI:ESI: ticks to go
+        mov edi, edx
+        add esi, 2                              ; EDI:ESI: ticks to go, rounded up at both ends
+        adc edi, 0
         mov dx, [cs:config.timer]
         sti
         in eax, dx
         mov ebx, eax
 .wait_next:
+        mov cx, 300                             ; a timer read costs more than it looks: not too many of them
+        loop $
         in eax, dx
         mov ecx, eax
         sub ecx, ebx
