@@ -648,3 +648,61 @@ def test_a_restored_apic_goes_on_as_the_saved_one(cpu: Processor, time: GuestTim
         each[EOI] = 0
         assert each.apic.acknowledge() == 0x41
     assert copy.apic.save() == cpu.apic.save()
+
+
+def test_vector_16_is_the_first_legal_one(cpu: Processor) -> None:
+    cpu[ICR] = 0x0004_4010
+    assert cpu.bits(IRR) == {0x10}
+    cpu[ESR] = 0
+    assert cpu[ESR] == 0
+
+
+def test_a_level_at_lint0_is_found_when_its_entry_is_unmasked(cpu: Processor) -> None:
+    cpu[LVT0] = 0x10000
+    cpu.apic.set_lint0(True)
+    assert not cpu.pending()
+    cpu[LVT0] = 0x8031
+    assert cpu.pending()
+    cpu[LVT0] = 0x0031  # As an edge it has no remote IRR.
+    assert cpu[LVT0] == 0x0031
+    assert cpu.bits(TMR) == {0x31}
+
+
+def test_leaving_tsc_deadline_mode_disarms_for_good(cpu: Processor, time: GuestTime) -> None:
+    cpu[LVT_TIMER] = 0x400EC
+    cpu.apic.write_tsc_deadline(500)
+    cpu[LVT_TIMER] = 0x000EC
+    cpu[LVT_TIMER] = 0x400EC
+    assert cpu.apic.read_tsc_deadline() == 0
+    assert time.clock.next_deadline() is None
+
+
+def test_entering_tsc_deadline_mode_stops_the_count(cpu: Processor, time: GuestTime) -> None:
+    cpu[LVT_TIMER] = 0x000EC
+    cpu[INITIAL] = 1000
+    cpu[LVT_TIMER] = 0x400EC
+    cpu[LVT_TIMER] = 0x000EC
+    assert (cpu[INITIAL], cpu[CURRENT]) == (0, 0)
+    assert time.clock.next_deadline() is None
+
+
+def test_one_shot_becomes_periodic_while_it_runs(cpu: Processor, time: GuestTime) -> None:
+    cpu[DIVIDE] = BY_ONE
+    cpu[LVT_TIMER] = 0x000EC
+    cpu[INITIAL] = 1000
+    time.advance(400)
+    cpu[LVT_TIMER] = 0x200EC
+    assert cpu[CURRENT] == 600
+    time.advance(600)
+    assert cpu.apic.acknowledge() == 0xEC
+    cpu[EOI] = 0
+    assert time.clock.next_deadline() == 2000
+
+
+def test_local_entries_can_send_nmi_and_smi(cpu: Processor, time: GuestTime) -> None:
+    cpu[LVT0] = 0x200
+    cpu.apic.set_lint0(True)
+    cpu[LVT1] = 0x31
+    cpu.apic.set_lint1(True)
+    assert cpu.calls == ["smi"]
+    assert cpu.bits(IRR) == {0x31}
