@@ -8,6 +8,7 @@ from random import Random
 from images import boot_sector
 
 from vmcore.block.raw import SECTOR
+from vmcore.boards.pc import PcBoard
 from vmcore.engine import Segment
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.machine import Machine
@@ -55,6 +56,9 @@ class BiosMachine:
 
     def __init__(self, disk: bytes = DISK, *, memory: str = "16M", boots: bool = True) -> None:
         self.machine = Machine(MachineConfig(bootsector=disk, memory=memory, rtc=START))
+        board = self.machine.board
+        assert isinstance(board, PcBoard)
+        self.board = board
         self.cpu = self.machine.cpus[0]
         self.disk = disk
         if boots:
@@ -77,7 +81,7 @@ class BiosMachine:
         """Sets up a call without running it."""
         cpu = self.cpu
         self.write(CODE, bytes([0xCD, vector, 0xFB, 0xF4, 0xEB, 0xFC]))
-        values = {name: 0 for name in ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp")}
+        values = dict.fromkeys(("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp"), 0)
         es = ds = 0
         for name, value in registers.items():
             if name == "es":

@@ -71,7 +71,7 @@ def test_a_jump_to_the_reset_vector_boots_again(bios: BiosMachine) -> None:
 
 
 def test_a_shutdown_code_in_cmos_resumes_at_the_address_in_the_data_area(bios: BiosMachine) -> None:
-    ports = bios.machine.board.ports
+    ports = bios.board.ports
     ports.write(0x70, 0x0F, 1)
     ports.write(0x71, 0x0A, 1)
     bios.write(0x467, struct.pack("<HH", 0x0700, 0x0000))
@@ -101,7 +101,7 @@ def test_the_memory_map_is_walked_line_by_line(bios: BiosMachine) -> None:
         following = result.ebx
         if not following:
             break
-    layout = bios.machine.board.layout
+    layout = bios.board.layout
     assert found == [(r.start, r.size, r.kind) for r in layout.memory_map()]
     assert bios.call(0x15, eax=0xE820, ebx=99, ecx=20, edx=0x534D4150, di=BUFFER).carry
     assert bios.call(0x15, eax=0xE820, ebx=0, ecx=20, edx=0, di=BUFFER).carry
@@ -120,9 +120,9 @@ def test_gate_a20_is_opened_and_closed(bios: BiosMachine) -> None:
     bios.write(0x000500, b"low!")
     bios.call(0x15, ax=0x2400)
     assert bios.call(0x15, ax=0x2402).al == 0
-    assert not bios.machine.board.a20.level
+    assert not bios.board.a20.level
     assert not bios.call(0x15, ax=0x2401).carry
-    assert bios.machine.board.a20.level
+    assert bios.board.a20.level
     assert bios.call(0x15, ax=0x2403).bx == 2
     assert bios.call(0x15, ax=0x2404).carry
 
@@ -187,7 +187,9 @@ def test_characters_are_written_and_read_at_the_cursor(bios: BiosMachine) -> Non
 
 
 @pytest.mark.parametrize("down", [False, True])
-@pytest.mark.parametrize(("lines", "top", "bottom"), [(1, 2, 5), (3, 2, 5), (0, 2, 5), (9, 2, 5), (2, 0, 24), (1, 7, 7)])
+@pytest.mark.parametrize(
+    ("lines", "top", "bottom"), [(1, 2, 5), (3, 2, 5), (0, 2, 5), (9, 2, 5), (2, 0, 24), (1, 7, 7)]
+)
 def test_windows_scroll(bios: BiosMachine, down: bool, lines: int, top: int, bottom: int) -> None:
     left, right = 3, 9
     screen = [[chr(0x21 + (row * 7 + column) % 90) for column in range(80)] for row in range(25)]
@@ -277,7 +279,7 @@ def test_disk_parameters_cover_the_disk(bios: BiosMachine) -> None:
     assert (result.carry, result.bx, result.cx & 1) == (False, 0xAA55, 1)
     bios.write(BUFFER, struct.pack("<H", 26))
     assert not bios.call(0x13, ah=0x48, dl=0x80, si=BUFFER).carry
-    size, flags, *numbers = struct.unpack("<HHIIIQH", bios.read(BUFFER, 26))
+    size, _, *numbers = struct.unpack("<HHIIIQH", bios.read(BUFFER, 26))
     assert (size, numbers) == (26, [2, 16, 63, len(DISK) // SECTOR, 512])
 
 
