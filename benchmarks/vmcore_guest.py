@@ -9,7 +9,9 @@ from vmcore import Machine, MachineConfig
 
 
 def main() -> None:
-    config = MachineConfig(kernel=sys.argv[1], memory="128M", devices=["isa-debugcon", "isa-debug-exit,iobase=0xf4,iosize=4"])
+    config = MachineConfig(
+        kernel=sys.argv[1], memory="128M", devices=["isa-debugcon", "isa-debug-exit,iobase=0xf4,iosize=4"]
+    )
     with Machine(config) as machine:
         machine.on_debugcon = lambda data: void(os.write(1, data))
         machine.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,8 +52,13 @@ def generic_kernel() -> Path:
 def busybox() -> Path:
     """A statically linked busybox."""
     path = Path("/bin/busybox")
-    static = path.exists() and b"ld-linux" not in path.read_bytes()
-    return require(path if static else None, "busybox-static")
+    return require(path if path.exists() and is_static(path.read_bytes()) else None, "busybox-static")
+
+
+def is_static(elf: bytes) -> bool:
+    """Whether a 64-bit ELF program has no interpreter (no PT_INTERP program header)."""
+    offset, size, count = struct.unpack_from("<Q", elf, 32)[0], *struct.unpack_from("<HH", elf, 54)
+    return all(struct.unpack_from("<I", elf, offset + i * size)[0] != 3 for i in range(count))
 
 
 def cpio(files: dict[str, tuple[int, bytes]]) -> bytes:

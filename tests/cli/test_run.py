@@ -1,0 +1,184 @@
+"""`python -m vmcore run` as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HALT = bytes.fromhex("fa f4 eb fd")
+POWER_OFF = bytes.fromhex("ba 04 06 b8 00 20 ef f4")
+
+
+def say(text: bytes, then: bytes) -> bytes:
+    code = bytes.fromhex("be 00 00 ba f8 03 ac 84 c0 74 03 ee eb f8") + then
+    return code[:1] + (0x7C00 + len(code)).to_bytes(2, "little") + code[3:] + text + b"\0"
+
+
+def vmcore(*arguments: object, stdin: bytes = b"", timeout: float = 60) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "vmcore", *map(str, arguments)], input=stdin, capture_output=True, timeout=timeout
+    )
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Callable[[bytes], Path]:
+    def make(code: bytes) -> Path:
+        path = tmp_path / "guest.bin"
+        path.write_bytes(code)
+        return path
+
+    return make
+
+
+def test_the_demonstration_runs_to_its_end_and_sums_up() -> None:
+    result = vmcore()
+    assert result.returncode == 0, result.stderr
+    for part in (b"long mode", b"guest-shutdown", b"Shutdown", b"instructions", b"MIPS"):
+        assert part in result.stdout
+
+
+def test_output_of_the_guest_reaches_standard_output_unchanged(image: Callable[[bytes], Path]) -> None:
+    text = bytes(range(1, 256)) + b"\r\nend"
+    result = vmcore("run", "--flat", image(say(text, POWER_OFF)))
+    assert (result.returncode, result.stdout, result.stderr) == (0, text, b"")
+
+
+def test_isa_debug_exit_gives_its_status(image: Callable[[bytes], Path]) -> None:
+    code = bytes.fromhex("b0 15 e6 f4 f4")  # mov al, 15h; out f4h, al; hlt
+    result = vmcore("run", "--flat", image(code), "--device", "isa-debug-exit,iobase=0xf4,iosize=4")
+    assert result.returncode == (0x15 << 1) | 1
+
+
+def test_a_guest_that_waits_for_ever_ends_with_status_6_when_no_input_can_come(image: Callable[[bytes], Path]) -> None:
+    assert vmcore("run", "--flat", image(HALT)).returncode == 6
+
+
+def test_a_spent_budget_ends_with_status_4_at_the_exact_instruction(
+    image: Callable[[bytes], Path], tmp_path: Path
+) -> None:
+    stats = tmp_path / "stats.json"
+    spin = bytes.fromhex("eb fe")
+    result = vmcore("run", "--flat", image(spin), "--max-instructions", 1234567, "--stats", stats)
+    assert result.returncode == 4
+    written = json.loads(stats.read_text())
+    assert written["instructions"] == 1234567
+    assert written["exit"] == "BudgetSpent"
+    assert written["guest_ns"] >= 1234567
+    assert len(written["digest"]) == 64
+    assert written["exits"]["budget"] >= 1
+    again = vmcore("run", "--flat", image(spin), "--max-instructions", 1234567, "--stats", stats)
+    assert again.returncode == 4
+    assert json.loads(stats.read_text())["digest"] == written["digest"]
+
+
+def test_no_reboot_turns_a_triple_fault_into_an_end(image: Callable[[bytes], Path]) -> None:
+    triple = bytes.fromhex("0f 01 1e 0c 7c cd 03 90 90 90 90 90 00 00 00 00 00 00")
+    assert vmcore("run", "--flat", image(triple), "--no-reboot").returncode == 0
+
+
+def test_standard_input_reaches_the_guest_and_its_end_is_no_error(image: Callable[[bytes], Path]) -> None:
+    # Reads three bytes from COM1, sends each back plus one, powers off.
+    code = bytes.fromhex("b9 03 00 ba fd 03 ec a8 01 74 f8 ba f8 03 ec fe c0 ee e2 ef") + POWER_OFF
+    result = vmcore("run", "--flat", image(code), stdin=b"HAL")
+    assert (result.returncode, result.stdout) == (0, b"IBM")
+
+
+def test_debugcon_goes_to_its_file(image: Callable[[bytes], Path], tmp_path: Path) -> None:
+    code = bytes.fromhex("b0 48 e6 e9 b0 69 e6 e9") + POWER_OFF
+    log = tmp_path / "debug.log"
+    assert vmcore("run", "--flat", image(code), "--debugcon", f"file:{log}").returncode == 0
+    assert log.read_bytes() == b"Hi"
+
+
+def test_a_serial_port_to_a_file(image: Callable[[bytes], Path], tmp_path: Path) -> None:
+    log = tmp_path / "serial.log"
+    result = vmcore("run", "--flat", image(say(b"to the file", POWER_OFF)), "--serial", f"file:{log}")
+    assert (result.returncode, result.stdout, log.read_bytes()) == (0, b"", b"to the file")
+
+
+def test_a_serial_port_on_a_unix_socket(image: Callable[[bytes], Path], tmp_path: Path) -> None:
+    code = bytes.fromhex("b9 03 00 ba fd 03 ec a8 01 74 f8 ba f8 03 ec fe c0 ee e2 ef") + POWER_OFF
+    path = tmp_path / "serial.sock"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vmcore", "run", "--flat", str(image(code)), "--serial", f"unix:{path}"]
+    )
+    try:
+        deadline = time.monotonic() + 30
+        with socket.socket(socket.AF_UNIX) as client:
+            while client.connect_ex(str(path)) and time.monotonic() < deadline:
+                time.sleep(0.01)  # nothing announces the socket of another process
+            client.sendall(b"HAL")
+            assert client.recv(1) == b"I"
+        assert process.wait(30) == 0
+        assert not path.exists()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_spinning_guest(image: Callable[[bytes], Path], number: int, status: int) -> None:
+    guest = image(say(b"up", bytes.fromhex("eb fe")))
+    process = subprocess.Popen([sys.executable, "-m", "vmcore", "run", "--flat", str(guest)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.read(2) == b"up"
+        process.send_signal(number)
+        assert process.wait(30) == status
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--memory", "lots"], ["memory", "lots", "expected"]),
+        (["--kernel", "/no/such/kernel"], ["/no/such/kernel"]),
+        (["--cpus", "0"], ["cpus", "0", "expected"]),
+        (["--cpu", "pentium9"], ["pentium9"]),
+        (["--serial", "pigeon"], ["serial", "pigeon", "stdio"]),
+        (["--device", "flux-capacitor"], ["flux-capacitor", "isa-debug-exit"]),
+        (["--device", "isa-debug-exit,iobase=zero"], ["iobase", "zero"]),
+        (["--rtc", "yesterday"], ["rtc", "yesterday"]),
+        (["--initrd", "/dev/null"], ["initrd"]),
+    ],
+)
+def test_bad_options_end_with_status_2_and_say_what_was_expected(arguments: list[str], parts: list[str]) -> None:
+    result = vmcore("run", *arguments)
+    assert result.returncode == 2
+    text = result.stderr.decode()
+    assert "Traceback" not in text
+    for part in parts:
+        assert part in text
+
+
+def test_a_file_that_is_no_kernel_names_the_file_and_the_field(tmp_path: Path) -> None:
+    bad = tmp_path / "not-a-kernel"
+    bad.write_bytes(os.urandom(4096))
+    result = vmcore("run", "--kernel", bad)
+    assert result.returncode == 2
+    assert b"not-a-kernel" in result.stderr
+
+
+@pytest.mark.parametrize("cpus", [1, 4])
+def test_the_main_job(cloud_kernel: Path, initramfs: Callable[[str], bytes], tmp_path: Path, cpus: int) -> None:
+    initrd = tmp_path / "initrd.gz"
+    initrd.write_bytes(initramfs("echo user space\n/bin/busybox cat /proc/cpuinfo\n/bin/busybox poweroff -f"))
+    result = vmcore(
+        *("run", "--kernel", cloud_kernel, "--initrd", initrd, "--append", "console=ttyS0 panic=-1"),
+        *("--memory", "512M", "--cpus", cpus),
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr
+    assert b"user space" in result.stdout
+    assert result.stdout.count(b"processor\t:") == cpus
