@@ -1,5 +1,6 @@
 // Control registers, caches and TLB, halting, time stamps, extended control registers.  SDM Vol. 3A 2.5, 4.1, 9.8; Vol. 2 per instruction.
 #include "cpu.h"
+#include "xsave.h"
 
 // ---------------------------------------------------------------------------------------------------- control registers
 
@@ -270,7 +271,7 @@ void x_xgetbv(Cpu &cpu, const Op &) {
     if (!(cpu.cr4 & CR4_OSXSAVE)) raise_ud(cpu);
     u32 index = u32(cpu.gpr[RCX]);
     if (index != 0 && !(index == 1 && has(cpu, F_XGETBV1))) raise_gp(cpu);
-    set_edx_eax(cpu, cpu.xcr0);  // index 1: every enabled component may be in use
+    set_edx_eax(cpu, index ? cpu.xcr0 & xinuse(cpu) : cpu.xcr0);
 }
 
 void x_xsetbv(Cpu &cpu, const Op &) {

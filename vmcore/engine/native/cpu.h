@@ -197,6 +197,7 @@ enum class Activity : u8 { ACTIVE, HALTED, WAIT_SIPI, SHUTDOWN };
 enum Vectors : u8 {
     EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, EXC_CSO, EXC_TS, EXC_NP, EXC_SS, EXC_GP,
     EXC_PF, EXC_MF = 16, EXC_AC, EXC_MC, EXC_XM,
+    EXC_RETRY = 0xff,  // no exception: the instruction is executed again after what is pending was taken
 };
 struct GuestFault {  // thrown by slow code; the outer loop delivers it at Cpu::rip
     u8 vector;
@@ -357,17 +358,9 @@ void cr8_write_hook(Cpu &cpu, u64 value);
 void ferr_hook(Cpu &cpu);  // cpu.ferr changed
 
 // fpenv.cpp: the host's floating-point environment.  Between fp_enter() and fp_leave() the host's MXCSR and x87 control word hold the
-// guest's rounding controls with every exception masked.  run() enters and leaves; callbacks into the embedder run inside a HostFp.
+// guest's rounding controls with every exception masked.  run() enters and leaves; callbacks into the embedder leave and enter again.
 void fp_enter(Cpu &cpu);
 void fp_leave(Cpu &cpu);
-struct HostFp {
-    Cpu &cpu;
-    bool was;
-    explicit HostFp(Cpu &c) : cpu(c), was(c.fp_loaded) { if (was) fp_leave(cpu); }
-    ~HostFp() { if (was) fp_enter(cpu); }
-    HostFp(const HostFp &) = delete;
-    HostFp &operator=(const HostFp &) = delete;
-};
 void reset_fpu(Cpu &cpu);             // as after RESET: FNINIT state with zeroed registers, MXCSR 1F80h
 u32 read_mxcsr(const Cpu &cpu);       // with the sticky flags
 void write_mxcsr(Cpu &cpu, u32 value);

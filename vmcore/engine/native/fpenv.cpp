@@ -2,7 +2,9 @@
 #include "sse_fp.h"
 
 namespace {
-constexpr u32 kHostDefault = MX_MASKS;  // what the C library and Python expect
+// What the C library and Python expect.
+constexpr u32 kHostDefault = MX_MASKS;
+[[maybe_unused]] constexpr u16 kHostCw = 0x37f;
 }
 
 #if HOST_SSE2
@@ -13,14 +15,16 @@ void set_host_cw(u16 cw) { asm volatile("fldcw %0" : : "m"(cw)); }
 
 void fp_enter(Cpu &cpu) {
     set_host_mxcsr(guest_in_host(cpu.mxcsr));
-    set_host_cw((cpu.fpu.cw & 0x0f00) | 0x7f);
-    asm volatile("fnclex");
+    u16 control = (cpu.fpu.cw & 0x0f00) | 0x7f, sw;
+    if (control != kHostCw) set_host_cw(control);
+    asm volatile("fnstsw %%ax" : "=a"(sw));
+    if (sw & ~cpu.fpu.sw & 0x3f) asm volatile("fnclex");  // flags of the host are always among those of the guest
     cpu.fp_loaded = 1;
 }
 void fp_leave(Cpu &cpu) {
     cpu.mxcsr |= host_mxcsr() & MX_FLAGS;
-    set_host_mxcsr(kHostDefault);
-    set_host_cw(0x37f);
+    if (cpu.mxcsr & (MX_RC | MX_DAZ | MX_FZ)) set_host_mxcsr(kHostDefault);
+    if (((cpu.fpu.cw & 0x0f00) | 0x7f) != kHostCw) set_host_cw(kHostCw);
     cpu.fp_loaded = 0;
 }
 u32 read_mxcsr(const Cpu &cpu) { return cpu.fp_loaded ? cpu.mxcsr | (host_mxcsr() & MX_FLAGS) : cpu.mxcsr; }
@@ -31,7 +35,7 @@ void write_mxcsr(Cpu &cpu, u32 value) {
 void x87_controls_changed(Cpu &cpu) {
     if (!cpu.fp_loaded) return;
     set_host_cw((cpu.fpu.cw & 0x0f00) | 0x7f);
-    asm volatile("fnclex");  // flags of the host are always among those of the guest
+    asm volatile("fnclex");
 }
 u32 unmasked_begin(Cpu &cpu) {
     cpu.mxcsr = read_mxcsr(cpu);

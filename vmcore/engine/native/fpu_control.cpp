@@ -36,10 +36,13 @@ void ferr_lower(Cpu &cpu) {
 }
 void x87_pending(Cpu &cpu) {
     if (cpu.cr0 & CR0_NE) raise_fault(cpu, EXC_MF);
-    // The PC's way: FERR# reaches IRQ 13, whose handler writes port F0h (IGNNE#) to get at the state.  The board looks at the level.
-    if (cpu.ferr) return;
-    cpu.ferr = 1;
-    ferr_hook(cpu);
+    // The PC's way (SDM Vol. 1 8.7.2): FERR# reaches IRQ 13, which is taken before this instruction; its handler writes port F0h (IGNNE#) to get at
+    // the state.  Where no interrupt can come a processor would wait for ever; here the instruction is executed.
+    if (!cpu.ferr) {
+        cpu.ferr = 1;
+        ferr_hook(cpu);
+    }
+    if (!cpu.ignne && (cpu.pending.load() & PEND_INTR) && (cpu.flags & FL_IF) && !cpu.shadow) throw GuestFault{EXC_RETRY, false, 0, 0};
 }
 void x_fwait(Cpu &cpu, const Op &) {
     if ((cpu.cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS)) raise_fault(cpu, EXC_NM);

@@ -81,7 +81,8 @@ ModuleState *state_of(PyObject *self);            // of an instance of one of th
 
 extern PyType_Spec memory_spec, cpu_spec;
 
-// Holds the GIL inside a callback out of guest code.  Outside a run, or where it is held already, it does nothing.
+// Holds the GIL inside a callback out of guest code, and puts the host's floating-point controls back meanwhile.  Outside a run, or where it is
+// held already, it does nothing.
 class Gil {
     PyMemory *memory_;
     PyThreadState *state_;
@@ -90,11 +91,15 @@ class Gil {
     explicit Gil(PyMemory *memory) : memory_(memory), state_(memory->released) {
         if (state_) {
             memory->released = nullptr;
+            fp_leave(*memory->running->cpu);
             PyEval_RestoreThread(state_);
         }
     }
     ~Gil() {
-        if (state_) memory_->released = PyEval_SaveThread();
+        if (state_) {
+            memory_->released = PyEval_SaveThread();
+            fp_enter(*memory_->running->cpu);
+        }
     }
     Gil(const Gil &) = delete;
     Gil &operator=(const Gil &) = delete;

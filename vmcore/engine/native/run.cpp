@@ -354,9 +354,11 @@ RunExit run(Cpu &cpu, u64 instructions) {
             while (!turn(cpu, &exit)) {}
             break;
         } catch (const GuestFault &fault) {
-            cpu.stats.exceptions++;
             cpu.link = nullptr;
-            deliver_fault(cpu, fault);
+            if (fault.vector != EXC_RETRY) {
+                cpu.stats.exceptions++;
+                deliver_fault(cpu, fault);
+            }
         }
         // A handler that faults on its first instruction, over and over, retires nothing: let such a run end all the same.
         if (cpu.budget != last) {
