@@ -210,7 +210,7 @@ void x_xrstor(Cpu &cpu, const Op &op) {
     u64 state = header[0], layout = header[1];
     bool compacted = layout >> 63;
     if (compacted) {
-        if (!has(cpu, F_XSAVEC) || (layout & ~(u64(1) << 63) & ~cpu.xcr0) || (state & ~layout)) raise_gp(cpu);
+        if (!has(cpu, F_XSAVEC) || (layout << 1 >> 1 & ~cpu.xcr0) || (state & ~(layout << 1 >> 1))) raise_gp(cpu);
         for (unsigned i = 2; i < 8; i++)
             if (header[i]) raise_gp(cpu);
     } else if ((state & ~cpu.xcr0) || layout || header[2]) {
