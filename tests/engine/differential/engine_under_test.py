@@ -28,7 +28,7 @@ from vmcore.engine import Cpu, CpuModel, PhysicalMemory, RunExit, Segment
 PML4, PDPT, DIRECTORY, HIGH_PDPT, CODE_TABLE, DATA_TABLE = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000
 HIGH: Final = 0xFFFF_8000_0000_0000
 """The linear address of physical address 0, in the upper half as a kernel would have it."""
-GDT, IDT, TSS, HANDLERS, STACK = 0x7000, 0x8000, 0x9000, 0xA000, 0xF000
+GDT, IDT, TSS, HANDLERS, HIGH_DIRECTORY, STACK = 0x7000, 0x8000, 0x9000, 0xA000, 0xB000, 0xF000
 HANDLER_SIZE: Final = 16
 WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 CODE64: Final = Segment(0x33, 0, 0xFFFF_FFFF, 0xA0FB)
@@ -61,7 +61,8 @@ class EngineUnderTest:
         memory.write(PML4, _table({0: PDPT | user, 256: HIGH_PDPT | kernel}))
         memory.write(PDPT, _table({0: DIRECTORY | user}))
         memory.write(DIRECTORY, _table({CODE >> 21: CODE_TABLE | user, DATA >> 21: DATA_TABLE | user}))
-        memory.write(HIGH_PDPT, _table({0: 0x80 | kernel}))
+        memory.write(HIGH_PDPT, _table({0: HIGH_DIRECTORY | kernel}))
+        memory.write(HIGH_DIRECTORY, _table({0: 0x80 | kernel}))
         memory.write(CODE_TABLE, _table({page: CODE + (page << 12) | user for page in range(CODE_SIZE >> 12)}))
         # The host's data pages cannot be executed.
         memory.write(
