@@ -11,7 +11,7 @@ import trio
 
 from vmcore.demo import KEY_PROMPT, disk
 from vmcore.model.events import Event
-from vmcore.model.exits import ShutdownRequested
+from vmcore.model.exits import ShutdownRequested, StopRequested
 from vmcore.vm import VirtualMachine
 
 __all__ = ["demo"]
@@ -22,12 +22,20 @@ async def demo() -> int:
     sys.stdout.flush()
     begin, cpu_begin = time.monotonic(), time.process_time()
     async with VirtualMachine(bootsector=disk(), memory="16M") as vm:
+        shown = bytearray()
+        async with vm.parked() as machine:
+
+            def show(data: bytes) -> None:
+                """Show what the guest writes, and stop it where it waits for a key."""
+                os.write(1, data)
+                shown.extend(data)
+                if shown.endswith(KEY_PROMPT):
+                    machine.stop(KEY_PROMPT)
+
+            vm.serial[0].on_output = show
         with vm.events.subscribe(Event) as events:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_answer, vm)
-                exit = await vm.wait_off()
-                nursery.cancel_scope.cancel()
-            os.write(1, vm.serial[0].unread)
+            while (exit := await vm.run()) == StopRequested(KEY_PROMPT):
+                await vm.send_key("v")
             seen: Counter[str] = Counter()
             while True:
                 try:
@@ -44,13 +52,3 @@ async def demo() -> int:
         print(f"host time     {seconds:.3f} s, {cpu:.3f} s of CPU")
         print(f"speed         {counts.instructions / cpu / 1e6:.1f} MIPS")
         return 0 if isinstance(exit, ShutdownRequested) and exit.guest else 1
-
-
-async def _answer(vm: VirtualMachine) -> None:
-    """Show what the guest writes, and press a key when it asks for one."""
-    shown = bytearray()
-    while data := await vm.serial[0].receive_some():
-        os.write(1, data)
-        shown += data
-        if shown.endswith(KEY_PROMPT):
-            await vm.send_key("v")
