@@ -35,7 +35,7 @@ async def demo() -> int:
             vm.serial[0].on_output = show
         with vm.events.subscribe(Event) as events:
             while (exit := await vm.run()) == StopRequested(KEY_PROMPT):
-                await vm.send_key("v")
+                vm.keyboard.press("v")
             seen: Counter[str] = Counter()
             while True:
                 try:
