@@ -30,6 +30,7 @@ FLAGS = [
     "-fno-stack-protector",
     "-fno-tree-vectorize",
     "-foptimize-sibling-calls",
+    "-fno-partial-inlining",
     "-fvisibility=hidden",
     "-fno-math-errno",
     "-ffp-contract=off",

@@ -238,6 +238,8 @@ Block *find_block(Cpu &cpu, const u8 *host, u64 lin) {
 
 void invalidate_code(Memory &memory, const u8 *host, u64 size) {
     if (!memory.blocks || !size) return;
+    for (u64 room; size > (room = 4096 - (reinterpret_cast<std::uintptr_t>(host) & 0xfff)); host += room, size -= room)
+        invalidate_code(memory, host, room);
     Blocks &blocks = *memory.blocks;
     u64 number = page_number(host);
     CodePage *page = find_page(blocks, number);

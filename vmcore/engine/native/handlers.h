@@ -34,8 +34,23 @@
 #define LEAVE() return
 #endif
 
+// Binds the three values that every handler passes on to the registers of the calling convention.  Left alone, GCC keeps them elsewhere and
+// moves them at the end.
+#if !VMCORE_CALL_LOOP && defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && !defined(_WIN32)
+#define PIN(op_) asm volatile("" : "+S"(op_), "+d"(budget) : "D"(cpu))
+#else
+#define PIN(op_) (void)0
+#endif
+
+// The instruction `n` places on in the block.
+#define SKIP(n)                                                                                                              \
+    do {                                                                                                                     \
+        op += (n);                                                                                                           \
+        PIN(op);                                                                                                             \
+        TAIL(op->fn, op, budget);                                                                                            \
+    } while (0)
 // The next instruction of the block.
-#define NEXT() TAIL(op[1].fn, op + 1, budget)
+#define NEXT() SKIP(1)
 
 // Enters a block: it is debited as a whole.  One test covers the end of the budget and everything that is pending.
 #define ENTER(block_)                                                                                                        \
@@ -43,7 +58,9 @@
         Block *b_ = (block_);                                                                                                \
         budget -= b_->n;                                                                                                     \
         if (UNLIKELY(budget < cpu->floor.load(std::memory_order_relaxed))) TAIL(h_refused, b_->ops(), budget);               \
-        TAIL(b_->ops()->fn, b_->ops(), budget);                                                                              \
+        const Op *first_ = b_->ops();                                                                                        \
+        PIN(first_);                                                                                                         \
+        TAIL(first_->fn, first_, budget);                                                                                    \
     } while (0)
 
 // A jump within the page through the link of `slot` (the jump's own op, or the end op).

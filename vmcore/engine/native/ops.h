@@ -44,13 +44,18 @@ inline AddressKind address_kind2(const Translation_ &t, const Op &op) {
     return k == A_NONE || k == A_BASE ? k : A_ANY;
 }
 
-#define TLB_AT(lin) cpu->tlb[tlb_index(lin)]
+// The TLB entry of an address: tlb_index() as a byte offset.
+ALWAYS_INLINE const TlbEntry &tlb_at(const Cpu *cpu, u64 lin) {
+    static_assert(sizeof(TlbEntry) == 32, "the shifts below are those of tlb_index() less 5");
+    const u64 offset = ((lin >> 7) ^ (lin >> 16)) & ((TLB_SIZE - 1) << 5);
+    return *reinterpret_cast<const TlbEntry *>(reinterpret_cast<const u8 *>(cpu->tlb) + offset);
+}
 // Host address of [lin, lin + size), or leaves through the miss handler, which tries `at` again.
 #define HOST_READ_AT(host_, lin_, size_, at)                                                                                 \
     u8 *host_;                                                                                                               \
     {                                                                                                                        \
         const u64 l_ = (lin_);                                                                                               \
-        const TlbEntry &e_ = TLB_AT(l_);                                                                                     \
+        const TlbEntry &e_ = tlb_at(cpu, l_);                                                                                     \
         const u64 tag_ = (l_ + (size_)-1) & ~u64(0xfff);                                                                     \
         if (UNLIKELY(tag_ != e_.read)) {                                                                                     \
             cpu->ea = l_;                                                                                                    \
@@ -63,7 +68,7 @@ inline AddressKind address_kind2(const Translation_ &t, const Op &op) {
     u8 *host_;                                                                                                               \
     {                                                                                                                        \
         const u64 l_ = (lin_);                                                                                               \
-        const TlbEntry &e_ = TLB_AT(l_);                                                                                     \
+        const TlbEntry &e_ = tlb_at(cpu, l_);                                                                                     \
         const u64 tag_ = (l_ + (size_)-1) & ~u64(0xfff);                                                                     \
         if (UNLIKELY(tag_ != e_.write)) {                                                                                    \
             cpu->ea = l_;                                                                                                    \

@@ -8,55 +8,55 @@ template <unsigned C, class T> HANDLER(cmp_rr_jcc) {
     const T a = reg<T>(*cpu, op->m), b = reg<T>(*cpu, op->r), d = T(a - b);
     set_lazy(*cpu, cc(CC_SUB, kLog2<T>), d, b);
     if (condition_known<C, CC_SUB, T>(d, b)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T> HANDLER(cmp_ri_jcc) {
     const T a = reg<T>(*cpu, op->m), b = T(op->imm), d = T(a - b);
     set_lazy(*cpu, cc(CC_SUB, kLog2<T>), d, b);
     if (condition_known<C, CC_SUB, T>(d, b)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T> HANDLER(test_rr_jcc) {
     const T d = T(reg<T>(*cpu, op->m) & reg<T>(*cpu, op->r));
     cpu->cc_op = cc(CC_LOGIC, kLog2<T>);
     cpu->cc_dst = d;
     if (condition_known<C, CC_LOGIC, T>(d, 0)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T> HANDLER(test_self_jcc) {  // TEST r,r
     const T d = reg<T>(*cpu, op->m);
     cpu->cc_op = cc(CC_LOGIC, kLog2<T>);
     cpu->cc_dst = d;
     if (condition_known<C, CC_LOGIC, T>(d, 0)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T> HANDLER(test_ri_jcc) {
     const T d = T(reg<T>(*cpu, op->m) & T(op->imm));
     cpu->cc_op = cc(CC_LOGIC, kLog2<T>);
     cpu->cc_dst = d;
     if (condition_known<C, CC_LOGIC, T>(d, 0)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T, AddressKind K> HANDLER(cmp_load_jcc) {  // register with memory
     HOST_READ(p, address<K>(cpu, op), sizeof(T));
     const T a = reg<T>(*cpu, op->r), b = load_host<T>(p), d = T(a - b);
     set_lazy(*cpu, cc(CC_SUB, kLog2<T>), d, b);
     if (condition_known<C, CC_SUB, T>(d, b)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T, AddressKind K> HANDLER(cmp_mr_jcc) {  // memory with register
     HOST_READ(p, address<K>(cpu, op), sizeof(T));
     const T a = load_host<T>(p), b = reg<T>(*cpu, op->r), d = T(a - b);
     set_lazy(*cpu, cc(CC_SUB, kLog2<T>), d, b);
     if (condition_known<C, CC_SUB, T>(d, b)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T, AddressKind K> HANDLER(cmp_mi_jcc) {
     HOST_READ(p, address<K>(cpu, op), sizeof(T));
     const T a = load_host<T>(p), b = T(op->imm), d = T(a - b);
     set_lazy(*cpu, cc(CC_SUB, kLog2<T>), d, b);
     if (condition_known<C, CC_SUB, T>(d, b)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T, AddressKind K> HANDLER(test_mi_jcc) {
     HOST_READ(p, address<K>(cpu, op), sizeof(T));
@@ -64,7 +64,7 @@ template <unsigned C, class T, AddressKind K> HANDLER(test_mi_jcc) {
     cpu->cc_op = cc(CC_LOGIC, kLog2<T>);
     cpu->cc_dst = d;
     if (condition_known<C, CC_LOGIC, T>(d, 0)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T, bool DEC> HANDLER(step_jcc) {
     const T d = T(reg<T>(*cpu, op->m) + (DEC ? T(-1) : T(1)));
@@ -73,21 +73,21 @@ template <unsigned C, class T, bool DEC> HANDLER(step_jcc) {
     cpu->cc_dst = d;
     set_reg<T>(*cpu, op->m, d);
     if (condition_known<C, DEC ? CC_DEC : CC_INC, T>(d, 0)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T> HANDLER(sub_ri_jcc) {
     const T a = reg<T>(*cpu, op->m), b = T(op->imm), d = T(a - b);
     set_lazy(*cpu, cc(CC_SUB, kLog2<T>), d, b);
     set_reg<T>(*cpu, op->m, d);
     if (condition_known<C, CC_SUB, T>(d, b)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T> HANDLER(add_ri_jcc) {
     const T b = T(op->imm), d = T(reg<T>(*cpu, op->m) + b);
     set_lazy(*cpu, cc(CC_ADD, kLog2<T>), d, b);
     set_reg<T>(*cpu, op->m, d);
     if (condition_known<C, CC_ADD, T>(d, b)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 template <unsigned C, class T> HANDLER(and_ri_jcc) {
     const T d = T(reg<T>(*cpu, op->m) & T(op->imm));
@@ -95,7 +95,7 @@ template <unsigned C, class T> HANDLER(and_ri_jcc) {
     cpu->cc_dst = d;
     set_reg<T>(*cpu, op->m, d);
     if (condition_known<C, CC_LOGIC, T>(d, 0)) TAKE(op + 1);
-    TAIL(op[2].fn, op + 2, budget);
+    SKIP(2);
 }
 
 #define W4(h, C) {h<C, u8>, h<C, u16>, h<C, u32>, h<C, u64>}
