@@ -50,8 +50,8 @@ class Peer:
     def __init__(self, rom: Path) -> None:
         rom.write_bytes(bytes(0x10000))
         self.process = subprocess.Popen(
-            [str(QEMU), *MACHINE]
-            + ["-bios", str(rom), "-qtest", "stdio", "-rtc", f"base={START:%Y-%m-%dT%H:%M:%S},clock=vm"],
+            [str(QEMU), *MACHINE, "-bios", str(rom), "-qtest", "stdio"]
+            + ["-rtc", f"base={START:%Y-%m-%dT%H:%M:%S},clock=vm"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
