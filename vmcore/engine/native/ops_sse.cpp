@@ -117,6 +117,20 @@ template <Xmm (*K)(Cpu &, Xmm, u32)> HANDLER(from_integer32) {
     d = K(*cpu, d, u32(cpu->gpr[op->m]));
     NEXT();
 }
+template <Xmm (*K)(Cpu &, Xmm, u64), AddressKind A> HANDLER(from_memory64) {
+    FLOAT_OR_SLOW();
+    HOST_READ(p, address<A>(cpu, op), 8);
+    Xmm &d = xmm(*cpu, op->r);
+    d = K(*cpu, d, load_host<u64>(p));
+    NEXT();
+}
+template <Xmm (*K)(Cpu &, Xmm, u32), AddressKind A> HANDLER(from_memory32) {
+    FLOAT_OR_SLOW();
+    HOST_READ(p, address<A>(cpu, op), 4);
+    Xmm &d = xmm(*cpu, op->r);
+    d = K(*cpu, d, load_host<u32>(p));
+    NEXT();
+}
 template <u64 (*K)(Cpu &, const Xmm &)> HANDLER(to_integer64) {
     FLOAT_OR_SLOW();
     cpu->gpr[op->r] = K(*cpu, xmm(*cpu, op->m));
@@ -149,6 +163,30 @@ HANDLER(shufpd_rr) {
     const Xmm &b = xmm(*cpu, op->m);
     Xmm &d = xmm(*cpu, op->r);
     d.m = _mm_unpacklo_epi64(_mm_cvtsi64_si128(d.sq[op->imm & 1]), _mm_cvtsi64_si128(b.sq[op->imm >> 1 & 1]));
+    NEXT();
+}
+
+// Byte shifts: two quadwords and the bits that cross.
+HANDLER(pslldq_shift) {
+    Xmm &d = xmm(*cpu, op->m);
+    const unsigned n = u8(op->imm) * 8, k = n & 63;
+    const u64 low = d.uq[0], high = d.uq[1];
+    u64 l = 0, h = 0;
+    if (n == 0) l = low, h = high;
+    else if (n < 64) l = low << n, h = high << n | low >> (64 - n);
+    else if (n < 128) h = low << k;
+    d.m = _mm_unpacklo_epi64(_mm_cvtsi64_si128(i64(l)), _mm_cvtsi64_si128(i64(h)));
+    NEXT();
+}
+HANDLER(psrldq_shift) {
+    Xmm &d = xmm(*cpu, op->m);
+    const unsigned n = u8(op->imm) * 8, k = n & 63;
+    const u64 low = d.uq[0], high = d.uq[1];
+    u64 l = 0, h = 0;
+    if (n == 0) l = low, h = high;
+    else if (n < 64) l = low >> n | high << (64 - n), h = high >> n;
+    else if (n < 128) l = high >> k;
+    d.m = _mm_unpacklo_epi64(_mm_cvtsi64_si128(i64(l)), _mm_cvtsi64_si128(i64(h)));
     NEXT();
 }
 
@@ -246,8 +284,9 @@ ORDER_RULE(ucomisd, 8)
 
 #define INTEGER_RULES(format)                                                                                                \
     RULE(cvtsi2##format) {                                                                                                   \
-        if (!op.is_reg) return nullptr;                                                                                      \
-        return op.width == 3 ? from_integer64<h_cvtsi2##format##64> : from_integer32<h_cvtsi2##format##32>;                  \
+        if (op.is_reg) return op.width == 3 ? from_integer64<h_cvtsi2##format##64> : from_integer32<h_cvtsi2##format##32>;   \
+        if (op.width == 3) BY_ADDRESS2(from_memory64<h_cvtsi2##format##64, A>)                                               \
+        BY_ADDRESS2(from_memory32<h_cvtsi2##format##32, A>)                                                                  \
     }                                                                                                                        \
     RULE(cvtt##format##2si) {                                                                                                \
         if (!op.is_reg) return nullptr;                                                                                      \
@@ -256,6 +295,8 @@ ORDER_RULE(ucomisd, 8)
 INTEGER_RULES(ss)
 INTEGER_RULES(sd)
 
+RULE(pslldq_imm) { return pslldq_shift; }
+RULE(psrldq_imm) { return psrldq_shift; }
 RULE(pshufd) { return op.is_reg ? pshufd_rr : nullptr; }
 RULE(shufps) { return op.is_reg ? shufps_rr : nullptr; }
 RULE(shufpd) { return op.is_reg ? shufpd_rr : nullptr; }

@@ -45,6 +45,26 @@ COMPARE(ps, read_wx)
 COMPARE(pd, read_wx)
 COMPARE(ss, read_wd)
 COMPARE(sd, read_wq)
+#if HOST_SSE2
+#define COMPARE_RULE(shape, bytes)                                                                                           \
+    template <unsigned P> static ALWAYS_INLINE Xmm k_cmp##shape(Cpu &cpu, Xmm a, const Xmm &b) { return h_cmp##shape(cpu, a, b, P); } \
+    RULE(cmp##shape) {                                                                                                       \
+        switch (op.imm & 7) {                                                                                                \
+        case 0: return float_rule<k_cmp##shape<0>, bytes>(t, op);                                                            \
+        case 1: return float_rule<k_cmp##shape<1>, bytes>(t, op);                                                            \
+        case 2: return float_rule<k_cmp##shape<2>, bytes>(t, op);                                                            \
+        case 3: return float_rule<k_cmp##shape<3>, bytes>(t, op);                                                            \
+        case 4: return float_rule<k_cmp##shape<4>, bytes>(t, op);                                                            \
+        case 5: return float_rule<k_cmp##shape<5>, bytes>(t, op);                                                            \
+        case 6: return float_rule<k_cmp##shape<6>, bytes>(t, op);                                                            \
+        default: return float_rule<k_cmp##shape<7>, bytes>(t, op);                                                           \
+        }                                                                                                                    \
+    }
+COMPARE_RULE(ps, 16)
+COMPARE_RULE(pd, 16)
+COMPARE_RULE(ss, 4)
+COMPARE_RULE(sd, 8)
+#endif
 
 #define ORDER(name, read)                                                                                                    \
     void x_##name(Cpu &cpu, const Op &op) {                                                                                  \
