@@ -49,9 +49,9 @@ class Peer:
 
     def __init__(self, rom: Path) -> None:
         rom.write_bytes(bytes(0x10000))
+        clock = f"base={START:%Y-%m-%dT%H:%M:%S},clock=vm"
         self.process = subprocess.Popen(
-            [str(QEMU), *MACHINE, "-bios", str(rom), "-qtest", "stdio"]
-            + ["-rtc", f"base={START:%Y-%m-%dT%H:%M:%S},clock=vm"],
+            [str(QEMU), *MACHINE, "-bios", str(rom), "-qtest", "stdio", "-rtc", clock],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
