@@ -1,8 +1,8 @@
 """Build of the native engine: one extension module, every object compiled on its own.
 
-The only reason for a subclass of build_ext is speed for people who work on the engine: setuptools compiles the sources of
-an extension one after the other and all again; here objects are compiled side by side and only when something that they
-include has changed.
+The only reason for a subclass of build_ext is speed for people who work on the engine: setuptools compiles the
+sources of an extension one after the other and all again; here objects are compiled side by side and only when
+something that they include has changed.
 
 Environment: VMCORE_SANITIZE=address,undefined builds with those sanitizers and the call-loop dispatcher;
 VMCORE_OPT=-O0 (or another) replaces -O2; VMCORE_JOBS=n sets the number of compilers run side by side.

@@ -1,10 +1,12 @@
 """vmcore: a PC that you can import.
 
-`VirtualMachine` is the machine for programs that run trio; `Machine` is the same without an event loop.  Everything that is worth a
-name is exported here; names are looked up when first used, so that importing the package costs nothing.
+`VirtualMachine` is the machine for programs that run trio; `Machine` is the same without an event loop.  Everything
+that is worth a name is exported here; names are looked up when first used, so that importing the package costs
+nothing.
 
-The rooms, from the bottom: `model` (the vocabulary: events, run states, errors, exits), `engine` (the CPU), `hardware` (what a
-device is), `devices`, `firmware`, `block`, `boards`, `machine` (the synchronous PC), `vm` and `shell` (trio), `cli`.  Imports run downwards only.
+The rooms, from the bottom: `model` (the vocabulary: events, run states, errors, exits), `engine` (the CPU),
+`hardware` (what a device is), `devices`, `firmware`, `block`, `boards`, `machine` (the synchronous PC), `vm` and
+`shell` (trio), `cli`.  Imports run downwards only.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [*sorted(_HOME)]  # noqa: PLE0604
+__all__ = [*sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
