@@ -17,7 +17,7 @@ QEMU = "qemu-system-x86_64"
 
 ENTRY = """
         bits 16
-        org 0
+        org 0x8000
 start:
         cli
         ; The ACPI power management function of QEMU's chip set goes to port 600h.
@@ -72,10 +72,10 @@ far_start:
         mov eax, {rax:#x}
         mov ebx, {rbx:#x}
         {go}
-        times 0xFFF0 - ($ - $$) db 0
+        times 0x7FF0 - ($ - $$) db 0
         bits 16
         jmp 0xF000:start
-        times 0x10000 - ($ - $$) db 0
+        times 0x8000 - ($ - $$) db 0
 """
 
 
@@ -122,7 +122,7 @@ def command(image: BootImage, work: Path, *, memory: int, cpus: int = 1, more: t
     """The command line that runs `image`, with serial output on standard output."""
     rom = bytearray(HIGH_MEMORY - FIRMWARE_START)
     if image.cpu.mode is not CpuMode.REAL:
-        rom[0x10000:] = _entry_rom(image, work)
+        rom[0x18000:] = _entry_rom(image, work)
     arguments = []
     for number, segment in enumerate(image.segments):
         if segment.address >= FIRMWARE_START and segment.end <= HIGH_MEMORY:

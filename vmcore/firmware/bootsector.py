@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from vmcore.block.geometry import FLOPPIES
 from vmcore.block.raw import SECTOR
-from vmcore.firmware import acpi
+from vmcore.firmware import tables
 from vmcore.firmware.bios import rom as bios
-from vmcore.firmware.boot_image import BootDisk, BootImage, LoadSegment
+from vmcore.firmware.boot_image import BootDisk, BootImage
 from vmcore.firmware.image_file import ImageFile
 from vmcore.firmware.modes import memory_types
 from vmcore.firmware.platform import PlatformLayout
@@ -46,12 +46,10 @@ def load(
         unit = 0x00 if len(disk) % SECTOR == 0 and len(disk) // SECTOR in FLOPPIES else 0x80
     if unit not in (0x00, 0x01) and not 0x80 <= unit <= 0x87:
         raise ConfigError("unit", hex(unit), "0x0 or 0x1 (floppies), or 0x80 to 0x87 (hard disks)")
-    more: list[LoadSegment] = [bios.segment(layout, boot_unit=unit, mirror_to_serial=mirror_to_serial)]
-    if layout.acpi:
-        more.extend(acpi.build(layout).segments)
+    rom = bios.segment(layout, boot_unit=unit, mirror_to_serial=mirror_to_serial)
     return BootImage(
         kind="boot sector",
-        segments=tuple(sorted(more, key=lambda segment: segment.address)),
+        segments=tuple(sorted((rom, *tables.build(layout).segments), key=lambda segment: segment.address)),
         cpu=bios.reset_state(),
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 from attrs import evolve, frozen
 
-from vmcore.firmware import acpi, bda
+from vmcore.firmware import bda, tables
 from vmcore.firmware.bios import rom as bios
 from vmcore.firmware.boot_image import BootImage, LoadSegment
 from vmcore.firmware.elf import ElfFile
@@ -197,9 +197,8 @@ def _image(
 ) -> BootImage:
     """The image for the 32- and 64-bit entries, with boot_params completed."""
     layout = where.layout
-    tables = acpi.build(layout) if layout.acpi else None
-    if tables is not None:
-        _put(parameters, BootField.ACPI_RSDP_ADDR, 8, tables.rsdp)
+    described = tables.build(layout)
+    _put(parameters, BootField.ACPI_RSDP_ADDR, 8, described.rsdp)
     _fill_memory(layout, parameters)
     _fill_screen(layout, parameters)
     at = where.low(bytes(parameters), "boot_params", alignment=4096)
@@ -208,12 +207,10 @@ def _image(
         cpu = long_state(where, elf_entry if address is None else address + 0x200)
     else:
         cpu = protected_state(where, elf_entry if address is None else address)
-    more = [LoadSegment(bda.ADDRESS, bda.data_area(layout), "BIOS data area")]
-    if tables is not None:
-        more.extend(tables.segments)
+    data_area = LoadSegment(bda.ADDRESS, bda.data_area(layout), "BIOS data area")
     return BootImage(
         kind=f"linux {entry.value}-bit",
-        segments=where.segments(*more),
+        segments=where.segments(data_area, *described.segments),
         cpu=evolve(cpu, rsi=at),
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),
@@ -262,13 +259,9 @@ def _real_mode_image(
     where.fill(real_mode, bytes(parameters), "real-mode code")
     segment = real_mode >> 4
     jump = bios.Jump(segment=segment + 0x20, offset=0, data=segment, stack=(segment, REAL_MODE_HEAP_END))
-    tables = acpi.build(layout) if layout.acpi else None
-    more: list[LoadSegment] = [bios.segment(layout, start=jump)]
-    if tables is not None:
-        more.extend(tables.segments)
     return BootImage(
         kind="linux 16-bit",
-        segments=where.segments(*more),
+        segments=where.segments(bios.segment(layout, start=jump), *tables.build(layout).segments),
         cpu=bios.reset_state(),
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),

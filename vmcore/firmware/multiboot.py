@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from vmcore.firmware import acpi, bda
+from vmcore.firmware import bda, tables
 from vmcore.firmware.boot_image import BootImage, LoadSegment
 from vmcore.firmware.elf import ElfFile, is_elf
 from vmcore.firmware.image_file import ImageFile, command_line
@@ -99,13 +99,11 @@ def load(
     struct.pack_into("<I", info, 0, flags)
     at = where.low(bytes(info), "Multiboot information")
 
-    more = [LoadSegment(bda.ADDRESS, bda.data_area(layout), "BIOS data area")]
-    if layout.acpi:
-        more.extend(acpi.build(layout).segments)
+    data_area = LoadSegment(bda.ADDRESS, bda.data_area(layout), "BIOS data area")
     cpu = evolve(protected_state(where, entry), rax=BOOT_MAGIC, rbx=at)
     return BootImage(
         kind="multiboot",
-        segments=where.segments(*more),
+        segments=where.segments(data_area, *tables.build(layout).segments),
         cpu=cpu,
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),

@@ -107,7 +107,7 @@ class PlatformLayout:
     """First port of the disk device through which the built-in BIOS reads and writes."""
 
     acpi: bool = True
-    """Whether ACPI tables are given to the guest."""
+    """Whether ACPI (and SMBIOS) tables are given to the guest."""
     acpi_size: int = field(default=64 * KIB)
     """RAM at the top of low memory that holds them."""
 

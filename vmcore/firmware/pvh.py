@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from vmcore.firmware import acpi, bda
+from vmcore.firmware import bda, tables
 from vmcore.firmware.boot_image import BootImage, LoadSegment
 from vmcore.firmware.elf import ElfFile
 from vmcore.firmware.image_file import ImageFile, command_line
@@ -63,7 +63,7 @@ def load(
     line = where.low(command_line(append), "command line")
     ranges = layout.memory_map()
     lines = b"".join(struct.pack("<QQII", r.start, r.size, r.kind, 0) for r in ranges)
-    tables = acpi.build(layout) if layout.acpi else None
+    described = tables.build(layout)
     info = struct.pack(
         "<IIIIQQQQII",
         START_MAGIC,
@@ -72,18 +72,16 @@ def load(
         len(modules),
         module_list,
         line,
-        tables.rsdp if tables is not None else 0,
+        described.rsdp,
         where.low(lines, "memory map"),
         len(ranges),
         0,
     )
     at = where.low(info, "start information")
-    more = [LoadSegment(bda.ADDRESS, bda.data_area(layout), "BIOS data area")]
-    if tables is not None:
-        more.extend(tables.segments)
+    data_area = LoadSegment(bda.ADDRESS, bda.data_area(layout), "BIOS data area")
     return BootImage(
         kind="pvh",
-        segments=where.segments(*more),
+        segments=where.segments(data_area, *described.segments),
         cpu=evolve(protected_state(where, entry), rbx=at),
         memory_map=ranges,
         msrs=memory_types(layout),
