@@ -184,12 +184,11 @@ void fill(Cpu &cpu, u64 lin, u64 pa, Access access, TlbSet set, const Region *re
     }
 }
 
-// Translation of one address (no page crossing here) to physical address and region.
-u64 resolve(Cpu &cpu, u64 lin, Access access, TlbSet set, const Region **region) {
+// Translation of one address (no page crossing here) to physical address and region; false with *error on a page fault.
+bool try_resolve(Cpu &cpu, u64 lin, Access access, TlbSet set, const Region **region, u64 *physical, u32 *error) {
     Translation t;
-    u32 error;
     cpu.stats.tlb_misses++;
-    if (UNLIKELY(!walk(cpu, lin, access, set, &t, &error))) raise_page_fault(cpu, lin, error);
+    if (UNLIKELY(!walk(cpu, lin, access, set, &t, error))) return false;
     u64 pa = t.pa & cpu.memory->a20_mask;
     *region = cpu.memory->find(pa);
     fill(cpu, lin, pa, access, set, *region);
@@ -197,6 +196,13 @@ u64 resolve(Cpu &cpu, u64 lin, Access access, TlbSet set, const Region **region)
         cpu.large_2m[(lin >> 27) & 63] |= u64(1) << ((lin >> 21) & 63);
         if (t.page_size > (u64(1) << 22)) cpu.large_1g[(lin >> 36) & 7] |= u64(1) << ((lin >> 30) & 63);
     }
+    *physical = pa;
+    return true;
+}
+u64 resolve(Cpu &cpu, u64 lin, Access access, TlbSet set, const Region **region) {
+    u64 pa;
+    u32 error;
+    if (UNLIKELY(!try_resolve(cpu, lin, access, set, region, &pa, &error))) raise_page_fault(cpu, lin, error);
     return pa;
 }
 
@@ -262,6 +268,15 @@ bool walk(Cpu &cpu, u64 lin, Access access, TlbSet set, Translation *out, u32 *e
 u64 translate(Cpu &cpu, u64 lin, Access access, TlbSet set) {
     const Region *region;
     return resolve(cpu, lin, access, set, &region);
+}
+
+bool translate_quietly(Cpu &cpu, u64 lin, Access access, TlbSet set, GuestFault *fault) {
+    const Region *region;
+    u64 pa;
+    u32 error;
+    if (LIKELY(try_resolve(cpu, lin, access, set, &region, &pa, &error))) return true;
+    *fault = {EXC_PF, true, error, lin};
+    return false;
 }
 
 void tlb_flush(Cpu &cpu) {

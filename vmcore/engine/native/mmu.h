@@ -19,6 +19,8 @@ bool walk(Cpu &cpu, u64 lin, Access access, TlbSet set, Translation *out, u32 *e
 
 // Translates (raising #PF) and fills the TLB entry where the rules allow.  Returns the physical address.
 u64 translate(Cpu &cpu, u64 lin, Access access, TlbSet set);
+// The same for handlers, without a C++ exception: returns false with *fault filled.
+bool translate_quietly(Cpu &cpu, u64 lin, Access access, TlbSet set, GuestFault *fault);
 
 void tlb_flush(Cpu &cpu);                 // everything
 void tlb_flush_page(Cpu &cpu, u64 lin);   // INVLPG

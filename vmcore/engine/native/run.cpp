@@ -33,22 +33,27 @@ HANDLER(h_slow_string) {
     NEXT();
 }
 
+// Goes on at cpu->rip, wherever that is and whatever mode it is in; needs cpu->budget.
+#define DISPATCH()                                                                                                           \
+    do {                                                                                                                     \
+        if (UNLIKELY(cpu->floor.load(std::memory_order_relaxed) != 0 || cpu->shadow || cpu->activity != Activity::ACTIVE)) LEAVE(); \
+        if (cpu->mode & MODE_CSFLAT) {                                                                                       \
+            const JumpEntry &e_ = jump_entry(*cpu->jumps, cpu->rip);                                                         \
+            if (e_.rip == cpu->rip && e_.key == jump_key(*cpu)) {                                                            \
+                cpu->gpr[REG_PAGE_RIP] = e_.page_rip;                                                                        \
+                budget = cpu->budget;                                                                                        \
+                ENTER(e_.block);                                                                                             \
+            }                                                                                                                \
+        }                                                                                                                    \
+        LEAVE();                                                                                                             \
+    } while (0)
+
 HANDLER(h_slow_end) {
     sync_op(cpu, op, budget);
     slow_function(op->id)(*cpu, *op);
-    u64 rip = cpu->next;
-    budget += op->left - 1;
-    cpu->rip = rip;
-    cpu->budget = budget;
-    if (UNLIKELY(cpu->floor.load(std::memory_order_relaxed) != 0 || cpu->shadow || cpu->activity != Activity::ACTIVE)) LEAVE();
-    if (cpu->mode & MODE_CSFLAT) {
-        const JumpEntry &e = jump_entry(*cpu->jumps, rip);
-        if (e.rip == rip && e.key == jump_key(*cpu)) {
-            cpu->gpr[REG_PAGE_RIP] = e.page_rip;
-            ENTER(e.block);
-        }
-    }
-    LEAVE();
+    cpu->rip = cpu->next;
+    cpu->budget--;
+    DISPATCH();
 }
 
 HANDLER(h_link) {
@@ -83,27 +88,41 @@ HANDLER(h_through_page) {
 
 namespace {
 
+enum class Fill : u8 { RETRY, SLOW, FAULT };
 // A fast handler's memory access missed.  Fills the TLB and has the handler try again; if the access cannot be a plain load or store
-// of host memory (device, page crossing, code page, not canonical), the slow function does it all.
-ALWAYS_INLINE const Op *fill_tlb(Cpu *cpu, const Op *op, i64 budget, Access access) {
+// of host memory (device, page crossing, code page, not canonical), the slow function does it all.  A page fault is delivered here:
+// it is too frequent for a C++ exception.
+ALWAYS_INLINE Fill fill_tlb(Cpu *cpu, const Op *op, i64 budget, Access access) {
     u64 lin = cpu->ea;
     sync_op(cpu, op, budget);
-    if (in_64bit(*cpu) && !canonical(*cpu, lin)) return nullptr;
-    translate(*cpu, lin, access, data_set(*cpu));
+    if (in_64bit(*cpu) && !canonical(*cpu, lin)) return Fill::SLOW;
+    GuestFault fault;
+    if (UNLIKELY(!translate_quietly(*cpu, lin, access, data_set(*cpu), &fault))) {
+        deliver_fault(*cpu, fault);
+        return Fill::FAULT;
+    }
     const TlbEntry &e = cpu->tlb[tlb_index(lin)];
     u64 page = lin & ~u64(0xfff);
-    return cpu->ea_tag != page || (access == ACCESS_WRITE ? e.write : e.read) != page ? nullptr : op;
+    return cpu->ea_tag != page || (access == ACCESS_WRITE ? e.write : e.read) != page ? Fill::SLOW : Fill::RETRY;
 }
 
 }  // namespace
 
 HANDLER(h_miss_read) {
-    if (fill_tlb(cpu, op, budget, ACCESS_READ)) TAIL(op->fn, op, budget);
-    TAIL(slow_handler(*op), op, budget);
+    switch (fill_tlb(cpu, op, budget, ACCESS_READ)) {
+    case Fill::RETRY: TAIL(op->fn, op, budget);
+    case Fill::SLOW: TAIL(slow_handler(*op), op, budget);
+    case Fill::FAULT: break;
+    }
+    LEAVE();  // not DISPATCH: this may have been the one instruction of a single step
 }
 HANDLER(h_miss_write) {
-    if (fill_tlb(cpu, op, budget, ACCESS_WRITE)) TAIL(op->fn, op, budget);
-    TAIL(slow_handler(*op), op, budget);
+    switch (fill_tlb(cpu, op, budget, ACCESS_WRITE)) {
+    case Fill::RETRY: TAIL(op->fn, op, budget);
+    case Fill::SLOW: TAIL(slow_handler(*op), op, budget);
+    case Fill::FAULT: break;
+    }
+    LEAVE();  // not DISPATCH: this may have been the one instruction of a single step
 }
 
 // ------------------------------------------------------------------------------------------- the outer loop
@@ -248,7 +267,6 @@ bool deliver_pending(Cpu &cpu, u32 pending) {
             cpu.pending.fetch_and(~u32(PEND_INTR));
             return true;
         }
-        cpu.stats.interrupts++;
         deliver_external(cpu, u8(vector));
         return true;
     }
@@ -351,7 +369,15 @@ RunExit run(Cpu &cpu, u64 instructions) {
     unsigned fruitless = 0;
     for (;;) {
         try {
-            while (!turn(cpu, &exit)) {}
+            while (!turn(cpu, &exit)) {
+                // A handler that faults on its first instruction, over and over, retires nothing: let such a run end all the same.
+                if (LIKELY(cpu.budget != last)) {
+                    last = cpu.budget;
+                    fruitless = 0;
+                } else if (UNLIKELY(++fruitless > kFruitless) && cpu.budget > 0) {
+                    last = --cpu.budget;
+                }
+            }
             break;
         } catch (const GuestFault &fault) {
             cpu.link = nullptr;
