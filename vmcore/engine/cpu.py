@@ -21,6 +21,7 @@ FEATURES: Final = _native.FEATURES
 _INDEX: Final = {name: index for index, name in enumerate(FEATURES)}
 _EXITS: Final = tuple(RunExit)
 
+
 def _segment(index: int) -> property:
     def get(cpu: Cpu) -> Segment:
         return Segment(*cpu.segment(index))

@@ -31,7 +31,29 @@ HOST_NAMES: Final = {
 """Features whose word in /proc/cpuinfo is another one."""
 
 NEVER_CLAIMED: Final = frozenset(
-    "AVX AVX2 FMA F16C GFNI VAES VPCLMULQDQ XOP FMA4 TBM SVM VMX SKINIT LA57 PKU XSAVES CLZERO XSAVEERPTR MOVDIRI MOVDIR64B MISALIGNSSE".split()
+    [
+        "AVX",
+        "AVX2",
+        "FMA",
+        "F16C",
+        "GFNI",
+        "VAES",
+        "VPCLMULQDQ",
+        "XOP",
+        "FMA4",
+        "TBM",
+        "SVM",
+        "VMX",
+        "SKINIT",
+        "LA57",
+        "PKU",
+        "XSAVES",
+        "CLZERO",
+        "XSAVEERPTR",
+        "MOVDIRI",
+        "MOVDIR64B",
+        "MISALIGNSSE",
+    ]
 )
 
 
@@ -134,7 +156,8 @@ def compare(case: Case, ours: bytes, theirs: bytes) -> Difference | None:
         return None
     fields: dict[str, tuple[int, int]] = {}
     masked = [
-        RESULT.unpack((int.from_bytes(side, "little") & mask).to_bytes(RESULT.size, "little")) for side in (ours, theirs)
+        RESULT.unpack((int.from_bytes(side, "little") & mask).to_bytes(RESULT.size, "little"))
+        for side in (ours, theirs)
     ]
     a, b = (describe_context(side[0]) for side in masked)
     for name, value in a.items():
@@ -158,13 +181,13 @@ def explained(case: Case, difference: Difference, result: bytes) -> str | None:
     form, fields = case.forms[-1], difference.fields
     names = fields.keys()
     ours, theirs = fields.get("vector", (0, 0))
-    if (ours, theirs) == (12, 13) and "sse" in form.attributes:
-        return "misaligned and beyond the stack segment's limit: the order is not specified"
+    if (ours, theirs) == (12, 13) and any(f.attributes & {"sse", "mmx"} for f in case.forms):
+        return "MMX and SSE operands beyond the limit of SS: AMD raises #GP (SDM Vol. 3A 6.15 has #SS)"
+    if any(f.mnemonic == "cmps" for f in case.forms) and names == {"cr2"}:
+        return "which of the two operands of CMPS is read first is not specified"
     touched = all(name.startswith("st") or name in ("fsw", "ftw") for name in names)
-    if touched and MMX_FIRST & form.attributes:
-        if any(operand[0] in "PQN" for f in case.forms for operand in f.operands):
-            return "AMD makes the transition to MMX before a fault, Intel after it"
-        return None
+    if touched and any(operand[0] in "PQN" for f in case.forms for operand in f.operands):
+        return "AMD makes the transition to MMX before a fault, Intel after it"
     if form.mnemonic == "cvtpi2ps" and touched:
         return "CVTPI2PS from memory: no transition to MMX on AMD, as CVTPI2PD; Intel makes one"
     if form.mnemonic == "ldmxcsr" and (ours, theirs) == (13, 6):
@@ -173,7 +196,9 @@ def explained(case: Case, difference: Difference, result: bytes) -> str | None:
         return "AMD does not check the alignment of SHA operands"
     if form.mnemonic in ("fprem", "fprem1") and names == {"fsw"}:
         ours, theirs = fields["fsw"]
-        if not (ours ^ theirs) & ~(C0 | C1 | C3) and (theirs & 1 or struct.unpack_from("<H", result, 184)[0] & 0x7FFF == 0x7FFF):
+        if not (ours ^ theirs) & ~(C0 | C1 | C3) and (
+            theirs & 1 or struct.unpack_from("<H", result, 184)[0] & 0x7FFF == 0x7FFF
+        ):
             return "a NaN has no quotient"
     if form.mnemonic in ("fcomi", "fcomip", "fucomi", "fucomip") and names == {"rflags"}:
         image = CONTEXT.unpack_from(case.packed)[18]
@@ -218,7 +243,9 @@ UNICORN_BUGS: Final = {
     **dict.fromkeys(("extrq", "insertq"), "lengths and positions are taken from the wrong bits (APM Vol. 4)"),
     **dict.fromkeys(("blsi", "blsr", "blsmsk"), "CF is wrong (SDM Vol. 2)"),
     "bzhi": "CF and the index beyond the operand size are wrong (SDM Vol. 2)",
-    **dict.fromkeys(("cvtpi2ps", "cvtpi2pd"), "a transition to MMX although the operand is memory (SDM Vol. 2 CVTPI2PD)"),
+    **dict.fromkeys(
+        ("cvtpi2ps", "cvtpi2pd"), "a transition to MMX although the operand is memory (SDM Vol. 2 CVTPI2PD)"
+    ),
     "emms": "TOP moves (SDM Vol. 2: only the tags change)",
     **dict.fromkeys(("sahf", "lahf"), "with REX the register is SPL and not AH (SDM Vol. 2)"),
     "neg": "CF, SF and ZF of the locked form are those of another subtraction (SDM Vol. 2)",
@@ -238,8 +265,45 @@ UNICORN_BUGS: Final = {
 """Instructions whose differences from Unicorn are bugs of Unicorn, and what is wrong.  The host agrees with the engine."""
 
 UNICORN_FEATURES: Final = frozenset(
-    "I486 I586 I686 FPU TSC MSR PAE NX CX8 SEP CMOV CLFLUSH MMX FXSR SSE SSE2 SSE3 PCLMULQDQ SSSE3 CX16 SSE4_1 SSE4_2 MOVBE "
-    "POPCNT AES BMI1 BMI2 ADX SYSCALL LM LAHF_LM ABM SSE4A CLFLUSHOPT CLWB 3DNOWPREFETCH MMXEXT".split()
+    [
+        "I486",
+        "I586",
+        "I686",
+        "FPU",
+        "TSC",
+        "MSR",
+        "PAE",
+        "NX",
+        "CX8",
+        "SEP",
+        "CMOV",
+        "CLFLUSH",
+        "MMX",
+        "FXSR",
+        "SSE",
+        "SSE2",
+        "SSE3",
+        "PCLMULQDQ",
+        "SSSE3",
+        "CX16",
+        "SSE4_1",
+        "SSE4_2",
+        "MOVBE",
+        "POPCNT",
+        "AES",
+        "BMI1",
+        "BMI2",
+        "ADX",
+        "SYSCALL",
+        "LM",
+        "LAHF_LM",
+        "ABM",
+        "SSE4A",
+        "CLFLUSHOPT",
+        "CLWB",
+        "3DNOWPREFETCH",
+        "MMXEXT",
+    ]
 )
 
 
@@ -253,7 +317,9 @@ def judge_host(case: Case, ours: bytes, theirs: bytes) -> Difference | None:
 
 
 # What Unicorn 2 (QEMU 5) does not model, one by one.  Everything else is compared.
-UNICORN_NO_FLOAT_STATUS: Final = bytes(0xFF if 32 <= i < 160 and i % 16 < 8 or 160 <= i < 416 else 0 for i in range(512))
+UNICORN_NO_FLOAT_STATUS: Final = bytes(
+    0xFF if (32 <= i < 160 and i % 16 < 8) or 160 <= i < 416 else 0 for i in range(512)
+)
 """Its SSE code keeps no exception flags in MXCSR (SDM Vol. 1 10.2.3.1), its x87 code sets tags, IE and SF differently (8.5.1), and MMX
 writes leave the exponents alone (9.2.2): of these registers the significands and XMM are compared."""
 
@@ -261,7 +327,7 @@ writes leave the exponents alone (9.2.2): of these registers the significands an
 def judge_unicorn(case: Case, ours: bytes, theirs: bytes) -> Difference | None:
     """A difference from Unicorn that nothing explains."""
     context, vector, _, _, window = RESULT.unpack(theirs)
-    our_context, our_vector, error, cr2, our_window = RESULT.unpack(ours)
+    our_context, our_vector, error, cr2, _our_window = RESULT.unpack(ours)
     if vector == VECTOR_NEVER:
         return None
     theirs = RESULT.pack(context, vector, error, cr2, window)

@@ -94,6 +94,7 @@ class EngineUnderTest:
 
     def run(self, cases: list[bytes]) -> list[bytes]:
         """Run cases; their results."""
+        self.memory.write(CODE, bytes(CODE_SIZE))  # as in a new child of the host oracle
         return [self.run_one(case) for case in cases]
 
     def run_one(self, case: bytes) -> bytes:
@@ -132,7 +133,26 @@ class EngineUnderTest:
 def describe_context(context: bytes) -> dict[str, int]:
     """The registers of a packed context by name."""
     values = CONTEXT.unpack(context)
-    names = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
+    names = [
+        "rax",
+        "rcx",
+        "rdx",
+        "rbx",
+        "rsp",
+        "rbp",
+        "rsi",
+        "rdi",
+        "r8",
+        "r9",
+        "r10",
+        "r11",
+        "r12",
+        "r13",
+        "r14",
+        "r15",
+        "rip",
+        "rflags",
+    ]
     found = dict(zip(names, values, strict=False))
     fx = values[18]
     found["fcw"], found["fsw"], found["ftw"] = struct.unpack_from("<HHB", fx)

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Self, final
 
+FLAGS: Final = ("-O1", "-fPIE", "-pie")
+"""Far away from the addresses that cases use."""
 SOURCE: Final = Path(__file__).with_name("host_oracle.c")
 
 CODE: Final = 0x1000_0000
@@ -49,13 +51,17 @@ def _program() -> Path:
     compiler = shutil.which(os.environ.get("CC", "cc").split()[-1]) or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise Unavailable("no C compiler")
-    name = f"vmcore-host-oracle-{os.getuid()}-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
+    key = hashlib.sha256(SOURCE.read_bytes() + repr(FLAGS).encode()).hexdigest()
+    name = f"vmcore-host-oracle-{os.getuid()}-{key[:16]}"
     target = Path(tempfile.gettempdir()) / name
     if not target.exists():
         with tempfile.TemporaryDirectory() as folder:
             built = Path(folder) / "oracle"
             done = subprocess.run(
-                [compiler, "-O1", "-no-pie", str(SOURCE), "-o", str(built)], capture_output=True, text=True, check=False
+                [compiler, *FLAGS, str(SOURCE), "-o", str(built)],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
                 raise Unavailable(f"the helper does not compile: {done.stderr[:500]}")

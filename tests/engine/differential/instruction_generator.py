@@ -40,7 +40,7 @@ SLOTS: Final = 0xFF00 // CODE_BYTES
 ARITHMETIC: Final = 0x8D5
 """CF, PF, AF, ZF, SF, OF."""
 
-STACK_USERS: Final = frozenset("push pop pushf popf pusha popa call ret enter leave".split())
+STACK_USERS: Final = frozenset(["push", "pop", "pushf", "popf", "pusha", "popa", "call", "ret", "enter", "leave"])
 
 
 @frozen
@@ -153,7 +153,9 @@ class Generator:
             exponent = r.randint(0, top)
         fraction = r.getrandbits(fraction_bits)
         if r.random() < 0.4:
-            fraction = r.choice((0, 1, (1 << fraction_bits) - 1, 1 << fraction_bits - 1, fraction & -1 << fraction_bits // 2))
+            fraction = r.choice(
+                (0, 1, (1 << fraction_bits) - 1, 1 << fraction_bits - 1, fraction & -1 << fraction_bits // 2)
+            )
         return sign | exponent << fraction_bits | fraction
 
     def _float80(self) -> int:
@@ -169,7 +171,9 @@ class Generator:
         if kind < 0.25:
             return sign << 64 | r.getrandbits(63)  # denormal
         if kind < 0.28:
-            return (sign | r.choice((0, 1, 0x3FFF, 0x7FFF))) << 64 | r.getrandbits(64)  # unnormal, pseudo-infinity and the like
+            return (sign | r.choice((0, 1, 0x3FFF, 0x7FFF))) << 64 | r.getrandbits(
+                64
+            )  # unnormal, pseudo-infinity and the like
         if kind < 0.8:
             exponent = 0x3FFF + r.randint(-70, 70)
         else:
@@ -195,7 +199,12 @@ class Generator:
         image = bytearray(512)
         control = 0x37F
         if r.random() < 0.5:
-            control = 0x40 | r.choice((0, 2, 3)) << 8 | r.getrandbits(2) << 10 | (0x3F if r.random() < 0.7 else r.getrandbits(6))
+            control = (
+                0x40
+                | r.choice((0, 2, 3)) << 8
+                | r.getrandbits(2) << 10
+                | (0x3F if r.random() < 0.7 else r.getrandbits(6))
+            )
         status = r.getrandbits(3) << 11 | (r.getrandbits(16) & 0x4700)
         if r.random() < 0.2:
             status |= r.getrandbits(7)
@@ -253,29 +262,30 @@ class Generator:
             self._next_slot = (self._next_slot + 1) % SLOTS
             start = self._next_slot * CODE_BYTES  # relative to CODE
             code = b""
-            forms = []
-            undefined = Undefined()
+            encoders: list[Encoder] = []
             try:
-                for _ in range(length):
+                for number in range(length):
                     form = r.choice(self.forms[mode])
-                    encoder = Encoder(self, form, mode, setup, start + len(code))
-                    encoded = encoder.encode()
-                    undefined = undefined.then(form, undefined_of(form, encoder, setup, first=not forms))
-                    forms.append(form)
-                    code += encoded
+                    encoder = Encoder(self, form, mode, setup, start + len(code), is_last=number == length - 1)
+                    code += encoder.encode()
+                    encoders.append(encoder)
                     if len(code) > CODE_BYTES - 2:
                         raise CannotEncode
             except CannotEncode:
                 continue
+            undefined = Undefined()
+            for encoder in encoders:  # now that the setup is complete
+                undefined = undefined.then(
+                    encoder.form, undefined_of(encoder.form, encoder, setup, first=encoder is encoders[0])
+                )
+            forms = tuple(encoder.form for encoder in encoders)
             flags = 2 | 0x200 | (r.getrandbits(12) & ARITHMETIC) | (r.random() < 0.15) << 10
             filled = code.ljust(CODE_BYTES - 2, b"\x90") + b"\x0f\x0b"
-            if mode == 32:
-                setup.gpr[:8] = [value & 0xFFFF_FFFF for value in setup.gpr[:8]]
-            elif mode == 16:
+            if mode == 32 or mode == 16:
                 setup.gpr[:8] = [value & 0xFFFF_FFFF for value in setup.gpr[:8]]
             rip = start if mode == 16 else CODE + start
             context = CONTEXT.pack(*setup.gpr, rip, flags, r.choice(self._fpu_images))
-            return Case(CASE.pack(context, mode, filled, bytes(setup.window)), mode, code, tuple(forms), undefined)
+            return Case(CASE.pack(context, mode, filled, bytes(setup.window)), mode, code, forms, undefined)
 
 
 def available(form: InstructionForm, features: frozenset[str]) -> bool:
@@ -291,12 +301,16 @@ def available(form: InstructionForm, features: frozenset[str]) -> bool:
 class Encoder:
     """Encodes one form with random choices, and asks the setup for what the operands need."""
 
-    def __init__(self, generator: Generator, form: InstructionForm, mode: int, setup: Setup, offset: int) -> None:
+    def __init__(
+        self, generator: Generator, form: InstructionForm, mode: int, setup: Setup, offset: int, *, is_last: bool = True
+    ) -> None:
         self.generator = generator
         self.random = generator.random
         self.form = form
         self.mode = mode
         self.setup = setup
+        self.is_last = is_last
+        """Whether nothing but fillers comes after it: then it may jump anywhere."""
         self.offset = offset
         """Of the instruction, relative to CODE."""
         self.prefixes = b""
@@ -353,11 +367,10 @@ class Encoder:
             self.locked = True
         self.random.shuffle(prefixes)
         self.prefixes = bytes(prefixes)
-        if self.mode == 64:
-            if self.chance(0.6):
-                self.rex = 0x40 | self.random.getrandbits(4)
-                if self.chance(0.5):
-                    self.rex &= ~8
+        if self.mode == 64 and self.chance(0.6):
+            self.rex = 0x40 | self.random.getrandbits(4)
+            if self.chance(0.5):
+                self.rex &= ~8
         self.operand_size = self._operand_size(override)
         body = b""
         if spec["plus"]:
@@ -608,7 +621,13 @@ class Encoder:
             return b""
         value = r.choice((self.generator.value(), r.getrandbits(64))) & (1 << 8 * size) - 1
         if self.form.mnemonic == "enter":
-            value = r.randint(0, 64) if operand == "Iw" else r.choice((0, 0, 1, 2, 3, 32, 33, 255)) if self.chance(0.4) else 0
+            value = (
+                r.randint(0, 64)
+                if operand == "Iw"
+                else r.choice((0, 0, 1, 2, 3, 32, 33, 255))
+                if self.chance(0.4)
+                else 0
+            )
         if self.form.mnemonic == "ret":
             value = r.randint(0, 64)
         self.immediates.append(value)
@@ -632,9 +651,11 @@ class Encoder:
         room = CODE_BYTES - 2 - after
         if room < 0:
             raise CannotEncode
-        return r.randint(0, room).to_bytes(size, "little")
+        return r.randint(0, room if self.is_last else 0).to_bytes(size, "little")
 
     def _code_target(self) -> int:
+        if not self.is_last or self.offset % CODE_BYTES:
+            raise CannotEncode  # only alone: what comes before may change where it goes
         start = self.offset - self.offset % CODE_BYTES
         target = start + self.random.randint(self.offset % CODE_BYTES + 16, CODE_BYTES - 2)
         return target if self.mode == 16 else CODE + target
@@ -753,5 +774,25 @@ class Encoder:
 
 
 FIXED_OPERANDS: Final = frozenset(
-    "AL CL DX AX AH EAX RAX eAX rAX ES CS SS DS FS GS ST0 STi XMM0 1".split()
+    [
+        "AL",
+        "CL",
+        "DX",
+        "AX",
+        "AH",
+        "EAX",
+        "RAX",
+        "eAX",
+        "rAX",
+        "ES",
+        "CS",
+        "SS",
+        "DS",
+        "FS",
+        "GS",
+        "ST0",
+        "STi",
+        "XMM0",
+        "1",
+    ]
 )

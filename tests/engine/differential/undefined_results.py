@@ -33,11 +33,11 @@ FLAGS: Final[dict[str, int]] = {
 C0, C1, C2, C3 = 0x100, 0x200, 0x400, 0x4000
 FSW: Final[dict[str, int]] = {
     **dict.fromkeys(
-        "fcmovb fcmove fcmovbe fcmovu fcmovnb fcmovne fcmovnbe fcmovnu".split(), C0 | C1 | C2 | C3
+        ["fcmovb", "fcmove", "fcmovbe", "fcmovu", "fcmovnb", "fcmovne", "fcmovnbe", "fcmovnu"], C0 | C1 | C2 | C3
     ),
     # Intel clears C1, AMD leaves it (APM Vol. 5).
-    **dict.fromkeys("fcomi fcomip fucomi fucomip".split(), C1),
-    **dict.fromkeys("ffree ffreep".split(), C0 | C1 | C2 | C3),
+    **dict.fromkeys(["fcomi", "fcomip", "fucomi", "fucomip"], C1),
+    **dict.fromkeys(["ffree", "ffreep"], C0 | C1 | C2 | C3),
 }
 """Condition codes of the x87 that an instruction leaves undefined."""
 
@@ -45,8 +45,36 @@ XMM_LOW: Final = {"extrq": 8, "insertq": 8}
 """AMD APM Vol. 4: the upper half of the destination is undefined."""
 
 CONSUMERS: Final = frozenset(
-    "adc sbb rcl rcr cmc lahf pushf into salc daa das aaa aas adcx adox loope loopne int int3 int1 "
-    "fcmovb fcmove fcmovbe fcmovu fcmovnb fcmovne fcmovnbe fcmovnu".split()
+    [
+        "adc",
+        "sbb",
+        "rcl",
+        "rcr",
+        "cmc",
+        "lahf",
+        "pushf",
+        "into",
+        "salc",
+        "daa",
+        "das",
+        "aaa",
+        "aas",
+        "adcx",
+        "adox",
+        "loope",
+        "loopne",
+        "int",
+        "int3",
+        "int1",
+        "fcmovb",
+        "fcmove",
+        "fcmovbe",
+        "fcmovu",
+        "fcmovnb",
+        "fcmovne",
+        "fcmovnbe",
+        "fcmovnu",
+    ]
 )
 """What reads flags, besides Jcc, SETcc and CMOVcc."""
 

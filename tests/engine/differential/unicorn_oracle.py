@@ -54,9 +54,26 @@ class _Machine:
         self.data = 0x40000 if mode == 16 else DATA
         self.uc.mem_map(self.code, CODE_SIZE // 2 if mode == 16 else CODE_SIZE)
         self.uc.mem_map(self.data, DATA_SIZE)
-        gpr = "RAX RCX RDX RBX RSP RBP RSI RDI R8 R9 R10 R11 R12 R13 R14 R15".split()
+        gpr = [
+            "RAX",
+            "RCX",
+            "RDX",
+            "RBX",
+            "RSP",
+            "RBP",
+            "RSI",
+            "RDI",
+            "R8",
+            "R9",
+            "R10",
+            "R11",
+            "R12",
+            "R13",
+            "R14",
+            "R15",
+        ]
         if mode != 64:
-            gpr = "EAX ECX EDX EBX ESP EBP ESI EDI".split()
+            gpr = ["EAX", "ECX", "EDX", "EBX", "ESP", "EBP", "ESI", "EDI"]
         names = [*gpr, "RIP" if mode == 64 else "EIP", "EFLAGS", "FPCW", "FPSW", "FPTAG", "MXCSR"]
         names += [f"FP{i}" for i in range(8)] + [f"XMM{i}" for i in range(16 if mode == 64 else 8)]
         self.names = names
@@ -110,7 +127,10 @@ class _Machine:
         self.vector = VECTOR_NEVER
         error = self.lib.uc_emu_start(self.handle, start, 0, 0, LIMIT)
         vector = self.vector
-        self.damaged = vector != VECTOR_NEVER or error not in (0, 10)  # it never forgets that an exception is being delivered
+        self.damaged = vector != VECTOR_NEVER or error not in (
+            0,
+            10,
+        )  # it never forgets that an exception is being delivered
         if vector == VECTOR_NEVER:
             vector = ERROR_VECTORS.get(error, VECTOR_TIMEOUT if error == 0 else VECTOR_NEVER)
         self.lib.uc_reg_read_batch(self.handle, self.ids, self.pointers, self.count)

@@ -82,9 +82,12 @@ template <class T> void movs(Cpu &cpu, const Op &op) {
         if (n > 1) {
             u64 bytes = n * sizeof(T), got = bytes;
             u64 low = s.down ? bytes - sizeof(T) : 0;  // distance from the lowest address to the first element
-            u8 *src = host_run(cpu, from - low, ACCESS_READ, data_set(cpu), &got);
-            u8 *dst = src ? host_run(cpu, to - low, ACCESS_WRITE, data_set(cpu), &got) : nullptr;
+            // Translated at the first element, so that a fault is reported there; all lie in its page.
+            u8 *src = host_run(cpu, from, ACCESS_READ, data_set(cpu), &got);
+            u8 *dst = src ? host_run(cpu, to, ACCESS_WRITE, data_set(cpu), &got) : nullptr;
             if (src && dst) {
+                src -= low;
+                dst -= low;
                 bool overlap = s.down ? dst < src && dst + bytes > src : dst > src && dst < src + bytes;
                 if (!overlap) std::memmove(dst, src, bytes);
                 else if (s.down) for (u64 i = n; i--;) store_host<T>(dst + i * sizeof(T), load_host<T>(src + i * sizeof(T)));
@@ -120,8 +123,8 @@ template <class T> void stos(Cpu &cpu, const Op &op) {
         u64 n = s.single() ? 1 : s.elements_in_reach(ES, s.di(), to, s.count());
         if (n > 1) {
             u64 bytes = n * sizeof(T), low = s.down ? bytes - sizeof(T) : 0;
-            if (u8 *dst = host_run(cpu, to - low, ACCESS_WRITE, data_set(cpu), &bytes)) {
-                fill<T>(dst, v, n);
+            if (u8 *dst = host_run(cpu, to, ACCESS_WRITE, data_set(cpu), &bytes)) {
+                fill<T>(dst - low, v, n);
                 s.move(RDI, n);
                 s.done(n);
                 continue;
