@@ -14,14 +14,28 @@
 
 namespace {
 
+constexpr u64 PAGE = 4096;
+#if defined(__SANITIZE_ADDRESS__) && !defined(_WIN32)
+constexpr u64 GUARD = 16 * PAGE;  // on both sides: the sanitizer does not watch mapped memory
+#else
+constexpr u64 GUARD = 0;
+#endif
+
 // Zeroed pages that take no memory before they are touched; nullptr when the host refuses.
 u8 *map_host(u64 size) {
 #ifdef _WIN32
     return static_cast<u8 *>(VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE));
 #else
     if (size > SIZE_MAX / 2) return nullptr;
-    void *p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? nullptr : static_cast<u8 *>(p);
+    const u64 whole = (size + PAGE - 1) & ~(PAGE - 1);
+    void *p = mmap(nullptr, whole + 2 * GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return nullptr;
+    u8 *host = static_cast<u8 *>(p) + GUARD;
+    if (GUARD && (mprotect(p, GUARD, PROT_NONE) || mprotect(host + whole, GUARD, PROT_NONE))) {
+        munmap(p, whole + 2 * GUARD);
+        return nullptr;
+    }
+    return host;
 #endif
 }
 
@@ -31,11 +45,10 @@ void unmap_host(u8 *host, u64 size) {
     (void)size;
     VirtualFree(host, 0, MEM_RELEASE);
 #else
-    munmap(host, size);
+    munmap(host - GUARD, ((size + PAGE - 1) & ~(PAGE - 1)) + 2 * GUARD);
 #endif
 }
 
-constexpr u64 PAGE = 4096;
 constexpr u64 ADDRESS_LIMIT = u64(1) << 52;  // SDM Vol. 3A 4.1.4: MAXPHYADDR is at most 52
 
 PyMemory *self_of(PyObject *o) { return reinterpret_cast<PyMemory *>(o); }
