@@ -51,6 +51,8 @@ def write_segments(memory: PhysicalMemory, image: BootImage) -> None:
     for segment in image.segments:
         memory.load(segment.address, segment.data)
         if segment.clear:
+            memory.load(segment.end, bytes(segment.clear))
+        if segment.clear:
             memory.load(segment.address + len(segment.data), bytes(segment.clear))
 
 
