@@ -226,6 +226,8 @@ struct Cpu {
     std::atomic<i64> floor;  // a block is entered only if budget - block.n >= floor; 0, or INT64_MAX when something is pending
     u64 ea;          // linear address that a fast handler missed on
     u64 ea_tag;      // and the page of its last byte
+    const Op *miss_op;   // the op whose access missed last, and the budget then
+    i64 miss_budget;
     u64 lin_base[8]; // segment bases as address generation uses them (0 for ES CS SS DS in 64-bit mode)
     u32 flags;       // EFLAGS without the arithmetic flags (those are lazy), bit 1 set; DF IF TF ... live here
     u8 cpl;

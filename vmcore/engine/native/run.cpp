@@ -96,6 +96,10 @@ ALWAYS_INLINE Fill fill_tlb(Cpu *cpu, const Op *op, i64 budget, Access access) {
     u64 lin = cpu->ea;
     sync_op(cpu, op, budget);
     if (in_64bit(*cpu) && !canonical(*cpu, lin)) return Fill::SLOW;
+    // An op with two accesses (PUSH m, CALL m) misses twice if both pages want the same entry, and would do so for ever.
+    if (UNLIKELY(cpu->miss_op == op && cpu->miss_budget == budget)) return Fill::SLOW;
+    cpu->miss_op = op;
+    cpu->miss_budget = budget;
     GuestFault fault;
     if (UNLIKELY(!translate_quietly(*cpu, lin, access, data_set(*cpu), &fault))) {
         deliver_fault(*cpu, fault);
