@@ -6,12 +6,20 @@ from vmcore.block.raw import RawDisk
 from vmcore.boards.board import AddedDevice, Board, BoardServices
 from vmcore.boards.none import NoneBoard, none_layout
 from vmcore.boards.pc import PcBoard, pc_layout
-from vmcore.engine import CpuModel
+from vmcore.engine.models import CpuModel, find_model, model_names
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.machine.config import MachineConfig
+from vmcore.model.errors import ConfigError
 
-__all__ = ["build_board", "plan_layout"]
+__all__ = ["build_board", "plan_cpu", "plan_layout"]
+
+
+def plan_cpu(config: MachineConfig) -> CpuModel:
+    """The processor: all vCPUs are cores of one package."""
+    if config.cpu not in model_names():
+        raise ConfigError("cpu", config.cpu, f"one of {', '.join(model_names())}")
+    return find_model(config.cpu).with_cpus(config.cpus)
 
 
 def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:

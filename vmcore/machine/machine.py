@@ -30,7 +30,7 @@ from vmcore.hardware.clock import Clock
 from vmcore.hardware.tree import ObjectTree
 from vmcore.machine.blame import blame
 from vmcore.machine.boot import load, start_cpus, write_segments
-from vmcore.machine.build import build_board, plan_layout
+from vmcore.machine.build import build_board, plan_cpu, plan_layout
 from vmcore.machine.canonical import encode
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.inputs import (
@@ -108,7 +108,7 @@ class Machine:
         self.on_debugcon: Callable[[bytes], None] | None = None
         """Gets what the guest writes to a debug console (isa-debugcon)."""
 
-        seed = self.config.seed
+        seed, model = self.config.seed, plan_cpu(self.config)
         self.memory: Final = PhysicalMemory()
         """Guest-physical memory, as a bus master sees it."""
         model = find_model(self.config.cpu).with_cpus(self.config.cpus)
@@ -142,7 +142,7 @@ class Machine:
             debugcon=self._write_debugcon,
             rtc=self.config.rtc,
         )
-        layout = plan_layout(self.config, self.cpus[0].model)
+        layout = plan_layout(self.config, model)
         self._image: Final[BootImage | None] = load(self.config, layout)
         self.board: Final[Board] = build_board(self.config, services, layout, self._image)
         for port, uart in zip(self.serial, self.board.uarts, strict=False):
