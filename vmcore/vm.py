@@ -40,11 +40,12 @@ from vmcore.model.exits import (
     Exit,
     GuestFaulted,
     Idle,
+    PauseRequested,
     ShutdownRequested,
     StopRequested,
     Watchpoint,
 )
-from vmcore.model.run_state import RunState, ShutdownCause
+from vmcore.model.run_state import RebootAction, RunState, ShutdownAction, ShutdownCause
 from vmcore.model.units import SECOND
 from vmcore.shell.deadlines import Alarm, Alarms
 from vmcore.shell.engine_thread import EngineThread
@@ -236,9 +237,17 @@ class VirtualMachine:
                 self._say(Stop())
 
     async def reset(self) -> None:
-        """Press the reset button.  A running guest goes on from its reset vector, any other is in PRELAUNCH then."""
+        """Press the reset button.  A running guest goes on from its reset vector, any other is in PRELAUNCH then.
+
+        Where the action for reboots is `shutdown` it is a shutdown.
+        """
         async with self.parked() as machine:
-            machine.reset(ShutdownCause.HOST_QMP_SYSTEM_RESET)
+            cause = ShutdownCause.HOST_QMP_SYSTEM_RESET
+            if machine.actions.reboot is RebootAction.SHUTDOWN:
+                self._say(Shutdown(False, cause))
+                self._note_off(ShutdownRequested(cause, guest=False))
+                return
+            machine.reset(cause)
             self._exit = None
             if not self._free:
                 self._state = RunState.PRELAUNCH
@@ -551,14 +560,31 @@ class VirtualMachine:
         self._changed.unpark_all()
 
     def _note_off(self, exit: Exit | None) -> None:
+        """What an exit of the machine means for the run state."""
         if isinstance(exit, _OFF):
+            was_live = self._state.is_live
             self._exit = exit
             self._free = False
             self._state = RunState.SHUTDOWN
             self._flush()
+            if was_live and self.stays_after(exit):
+                self._say(Stop())
             self._changed.unpark_all()
             for stream in self._serial:
                 stream._reading.unpark_all()
+        elif isinstance(exit, PauseRequested):
+            self._free = False
+            self._state = exit.state
+            self._flush()
+            self._say(Stop())
+            self._changed.unpark_all()
+
+    def stays_after(self, exit: Exit) -> bool:
+        """Whether the machine stays, in state `shutdown`, after this exit, because its shutdown action is to pause."""
+        ends = isinstance(exit, DebugExit) or (
+            isinstance(exit, ShutdownRequested) and exit.cause in (ShutdownCause.HOST_QMP_QUIT, ShutdownCause.NONE)
+        )
+        return not ends and self._machine.actions.shutdown is ShutdownAction.PAUSE
 
     def _interrupt(self) -> None:
         """Ask the run in progress to end."""

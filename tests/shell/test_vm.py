@@ -292,3 +292,23 @@ def test_ctrl_c_ends_a_spinning_guest() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)
+
+
+async def test_a_shutdown_that_is_to_pause_says_stop_and_stays() -> None:
+    async with VirtualMachine(flat=POWER_OFF, memory="1M", no_shutdown=True) as vm:
+        with vm.events.subscribe(Event) as events:
+            await vm.start()
+            await vm.wait_off()
+            assert vm.state is RunState.SHUTDOWN
+            seen = [events.receive_nowait() for _ in range(3)]
+            assert seen == [Resume(), Shutdown(True, ShutdownCause.GUEST_SHUTDOWN), Stop()]
+            with pytest.raises(UsageError, match="reset it first"):
+                await vm.cont()
+
+
+async def test_a_reset_is_a_shutdown_where_the_reboot_action_says_so() -> None:
+    async with VirtualMachine(flat=SPIN, memory="1M", no_reboot=True) as vm:
+        with vm.events.subscribe(Event) as events:
+            await vm.reset()
+            assert events.receive_nowait() == Shutdown(False, ShutdownCause.HOST_QMP_SYSTEM_RESET)
+        assert vm.state is RunState.SHUTDOWN

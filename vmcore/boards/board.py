@@ -19,6 +19,7 @@ from vmcore.hardware.emit import Emit
 from vmcore.hardware.memory_map import Alias, MemoryMap, Mmio, Ram, Rom
 from vmcore.hardware.ports import BulkPorts, PortRange, PortSpace
 from vmcore.hardware.tree import ObjectTree
+from vmcore.model.events import GuestPanicInformation
 
 __all__ = ["AddedDevice", "Board", "BoardServices"]
 
@@ -52,6 +53,10 @@ class BoardServices:
     """The guest asked for a reset of the machine."""
     debug_exit: Callable[[int], None]
     """The guest wrote to isa-debug-exit."""
+    panicked: Callable[[GuestPanicInformation | None], None] = lambda info: None
+    """The guest's system reported a panic."""
+    watchdog_expired: Callable[[], None] = lambda: None
+    """A watchdog has expired."""
     debugcon: Callable[[bytes], None]
     """Where the bytes of a debug console go to."""
     serial: Sequence[SerialBackend] = ()

@@ -20,6 +20,7 @@ from attrs import field, frozen
 
 from vmcore.engine.models import model_names
 from vmcore.model.errors import ConfigError
+from vmcore.model.run_state import PanicAction, WatchdogAction
 from vmcore.model.units import GIB, KIB, MIB, format_size, parse_instant, parse_size
 
 __all__ = [
@@ -211,6 +212,18 @@ def _rtc(value: object) -> int:
     return parse_instant(value, "rtc")  # type: ignore[arg-type]
 
 
+def _panic_action(value: object) -> PanicAction:
+    if value not in tuple(PanicAction):
+        raise ConfigError("panic_action", value, "one of " + ", ".join(PanicAction))
+    return PanicAction(str(value))
+
+
+def _watchdog_action(value: object) -> WatchdogAction:
+    if value not in tuple(WatchdogAction):
+        raise ConfigError("watchdog_action", value, "one of " + ", ".join(WatchdogAction))
+    return WatchdogAction(str(value))
+
+
 @frozen(kw_only=True)
 class MachineConfig:
     """What a machine is.  All fields have defaults; `MachineConfig()` is a PC with 128 MiB and nothing to boot."""
@@ -242,6 +255,12 @@ class MachineConfig:
     2026-01-01T00:00:00 UTC, so that a machine is the same on any day."""
     no_reboot: bool = False
     """A reset that the guest asks for becomes a shutdown."""
+    no_shutdown: bool = False
+    """A shutdown leaves the machine paused, in state `shutdown`, instead of ending it."""
+    panic_action: PanicAction = field(default=PanicAction.SHUTDOWN, converter=_panic_action)
+    """What a panic that the guest reports does."""
+    watchdog_action: WatchdogAction = field(default=WatchdogAction.RESET, converter=_watchdog_action)
+    """What an expired watchdog does."""
     instruction_ns: int = 1
     """Guest time that one instruction takes, in nanoseconds."""
     quantum_ns: int = 50_000
@@ -258,6 +277,7 @@ class MachineConfig:
         _integer("serials", self.serials, 0, MAX_SERIALS, "a number of serial ports")
         _integer("seed", self.seed, 0, (1 << 64) - 1, "a number")
         _flag("no_reboot", self.no_reboot)
+        _flag("no_shutdown", self.no_shutdown)
         _integer("instruction_ns", self.instruction_ns, 1, 1_000_000, "nanoseconds")
         _integer("quantum_ns", self.quantum_ns, self.instruction_ns, 1_000_000_000, "nanoseconds")
         if self.flat is not None and not isinstance(self.flat, FlatImage):

@@ -28,6 +28,7 @@ from vmcore.engine import Cpu, PhysicalMemory, find_model
 from vmcore.firmware.boot_image import BootImage
 from vmcore.hardware.clock import Clock
 from vmcore.hardware.tree import ObjectTree
+from vmcore.machine.actions import Actions
 from vmcore.machine.blame import blame
 from vmcore.machine.boot import load, start_cpus, write_segments
 from vmcore.machine.build import build_board, plan_cpu, plan_layout
@@ -47,7 +48,16 @@ from vmcore.machine.scheduler import Cut, CutReason, Scheduler
 from vmcore.machine.serial_port import SerialPort
 from vmcore.machine.snapshot import PAGE, Snapshot
 from vmcore.model.errors import DeviceModelError, UsageError
-from vmcore.model.events import Event, GuestFault, Powerdown, Reset, Shutdown
+from vmcore.model.events import (
+    Event,
+    GuestFault,
+    GuestPanicInformation,
+    GuestPanicked,
+    Powerdown,
+    Reset,
+    Shutdown,
+    Watchdog,
+)
 from vmcore.model.exits import (
     Breakpoint,
     BudgetSpent,
@@ -55,12 +65,21 @@ from vmcore.model.exits import (
     Exit,
     GuestFaulted,
     Idle,
+    PauseRequested,
     ResetRequested,
     ShutdownRequested,
     StopRequested,
     Watchpoint,
 )
-from vmcore.model.run_state import ShutdownCause
+from vmcore.model.run_state import (
+    GuestPanicAction,
+    PanicAction,
+    RebootAction,
+    RunState,
+    ShutdownAction,
+    ShutdownCause,
+    WatchdogAction,
+)
 
 __all__ = ["Machine", "MachineStatistics"]
 
@@ -95,6 +114,13 @@ class Machine:
         self.config: Final = config if config is not None else MachineConfig()
         self.on_event: Callable[[Event], None] | None = None
         """Gets every event, from within the instruction that caused it.  Without it they wait for `take_events`."""
+        self.actions = Actions(
+            reboot=RebootAction.SHUTDOWN if self.config.no_reboot else RebootAction.RESET,
+            shutdown=ShutdownAction.PAUSE if self.config.no_shutdown else ShutdownAction.POWEROFF,
+            panic=self.config.panic_action,
+            watchdog=self.config.watchdog_action,
+        )
+        """What is done about reboots, shutdowns, panics and watchdogs; may be replaced at any time."""
         self._closed = False
         self._in_run = False
         self._off: Exit | None = None
@@ -138,6 +164,8 @@ class Machine:
             power_off=lambda: self._request(_PowerOff()),
             reset=lambda: self._request(_Reset()),
             debug_exit=lambda value: self._request(_DebugExit(value)),
+            panicked=lambda info: self._request(_Panic(info)),
+            watchdog_expired=lambda: self._request(_WatchdogExpired()),
             serial=self.serial,
             debugcon=self._write_debugcon,
             rtc=self.config.rtc,
@@ -373,7 +401,55 @@ class Machine:
                     return self._shut_down(ShutdownCause.GUEST_SHUTDOWN)
                 case _Reset():
                     return self._guest_reset(stop_on_reset)
+                case _Panic(info):
+                    exit = self._panic(info)
+                    if exit is not None:
+                        return exit
+                case _WatchdogExpired():
+                    exit = self._watchdog_expired(stop_on_reset)
+                    if exit is not None:
+                        return exit
         return None
+
+    def _panic(self, info: GuestPanicInformation | None) -> Exit | None:
+        """The guest's system reports a panic.  A shutdown that only pauses is a pause from the start."""
+        action = self.actions.panic
+        if action is PanicAction.SHUTDOWN and self.actions.shutdown is ShutdownAction.PAUSE:
+            action = PanicAction.PAUSE
+        match action:
+            case PanicAction.NONE:
+                self._emit(GuestPanicked(GuestPanicAction.RUN, info))
+                return None
+            case PanicAction.PAUSE:
+                self._emit(GuestPanicked(GuestPanicAction.PAUSE, info))
+                return self._pause(RunState.GUEST_PANICKED)
+            case PanicAction.SHUTDOWN | PanicAction.EXIT_FAILURE:
+                self._emit(GuestPanicked(GuestPanicAction.POWEROFF, info))
+                return self._shut_down(ShutdownCause.GUEST_PANIC, int(action is PanicAction.EXIT_FAILURE))
+
+    def _watchdog_expired(self, stop_on_reset: bool) -> Exit | None:
+        action = self.actions.watchdog
+        self._emit(Watchdog(action))
+        match action:
+            case WatchdogAction.RESET:
+                return self._guest_reset(stop_on_reset)
+            case WatchdogAction.SHUTDOWN:
+                self.power_button()
+            case WatchdogAction.POWEROFF:
+                return self._switch_off(ShutdownRequested(ShutdownCause.NONE, guest=False))
+            case WatchdogAction.PAUSE:
+                return self._pause(RunState.WATCHDOG)
+            case WatchdogAction.INJECT_NMI:
+                for index in range(len(self.cpus)):
+                    self.nmi(index)
+            case WatchdogAction.DEBUG | WatchdogAction.NONE:
+                pass
+        return None
+
+    def _pause(self, state: RunState) -> Exit:
+        if self._requests:
+            self._scheduler.interrupt()
+        return PauseRequested(state)
 
     def _triple_fault(self, index: int, stop_on_reset: bool) -> Exit | None:
         self._emit(GuestFault(index, self._pc(index), self.instructions))
@@ -382,14 +458,14 @@ class Machine:
         return self._guest_reset(stop_on_reset)
 
     def _guest_reset(self, stop_on_reset: bool) -> Exit | None:
-        if self.config.no_reboot:
+        if self.actions.reboot is RebootAction.SHUTDOWN:
             return self._shut_down(ShutdownCause.GUEST_RESET)
         self._reset(ShutdownCause.GUEST_RESET)
         return ResetRequested(ShutdownCause.GUEST_RESET) if stop_on_reset else None
 
-    def _shut_down(self, cause: ShutdownCause) -> Exit:
+    def _shut_down(self, cause: ShutdownCause, status: int = 0) -> Exit:
         self._emit(Shutdown(cause.by_guest, cause))
-        return self._switch_off(ShutdownRequested(cause, cause.by_guest))
+        return self._switch_off(ShutdownRequested(cause, cause.by_guest, status))
 
     def _switch_off(self, result: Exit) -> Exit:
         self._off = result
@@ -573,4 +649,14 @@ class _Reset:
     pass
 
 
-_Request = _Stop | _DebugExit | _PowerOff | _Reset
+@frozen
+class _Panic:
+    info: GuestPanicInformation | None
+
+
+@frozen
+class _WatchdogExpired:
+    pass
+
+
+_Request = _Stop | _DebugExit | _PowerOff | _Reset | _Panic | _WatchdogExpired

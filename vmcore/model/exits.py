@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from vmcore.model.run_state import ShutdownCause
+from vmcore.model.run_state import RunState, ShutdownCause
 
 __all__ = [
     "Breakpoint",
@@ -25,6 +25,7 @@ __all__ = [
     "Exit",
     "GuestFaulted",
     "Idle",
+    "PauseRequested",
     "ResetRequested",
     "ShutdownRequested",
     "StopRequested",
@@ -107,6 +108,15 @@ class ResetRequested:
 
 
 @frozen
+class PauseRequested:
+    """The machine stops itself, as its actions say: a panic or a watchdog.  state: the run state in which it rests; it
+    can go on.
+    """
+
+    state: RunState
+
+
+@frozen
 class GuestFaulted:
     """A triple fault where no reset follows.  cpu: which vCPU; pc: its instruction pointer; what: what went wrong,
     in words.
@@ -126,5 +136,6 @@ Exit: TypeAlias = (
     | ShutdownRequested
     | DebugExit
     | ResetRequested
+    | PauseRequested
     | GuestFaulted
 )
