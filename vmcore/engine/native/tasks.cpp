@@ -89,10 +89,11 @@ void enter_task(Cpu &cpu, const TaskState &t) {
     load_ldt(cpu, t.ldt);
     if (t.eflags & FL_VM) {
         for (unsigned i = 0; i < 6; i++) cpu.seg[kOrder[i]] = v86_segment(t.selector[i]);
-        cpu.cpl = 3;
     } else {
         load_code(cpu, t.selector[1]);
-        cpu.seg[SS] = checked_stack(cpu, t.selector[2], cpu.cpl, EXC_TS);
+        const u8 cpl = t.selector[1] & 3;
+        cpu.seg[SS] = checked_stack(cpu, t.selector[2], cpl, EXC_TS);
+        cpu.cpl = cpl;
         load_data(cpu, ES, t.selector[0]);
         load_data(cpu, DS, t.selector[3]);
         load_data(cpu, FS, t.selector[4]);
@@ -134,7 +135,7 @@ void switch_task(Cpu &cpu, u16 selector, const Descriptor &d, TaskSwitch why, u6
     set_eflags(cpu, flags & kKnown);
     cpu.rip = cpu.next = t.eip;
     for (unsigned i = 0; i < 6; i++) cpu.seg[kOrder[i]] = null_segment(t.selector[i]);
-    cpu.cpl = flags & FL_VM ? 3 : t.selector[1] & 3;
+    cpu.cpl = 3;  // until CS and SS are good: a fault before that is handled on the new task's inner stack
     set_dr7(cpu, cpu.dr[7] & ~u64(0x155));  // local breakpoints are the old task's
     try {
         if (wide && (cpu.cr0 & CR0_PG)) set_cr3(cpu, t.cr3);
