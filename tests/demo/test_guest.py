@@ -9,7 +9,8 @@ import pytest
 
 from vmcore.block.raw import SECTOR
 from vmcore.demo import guest
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
+from vmcore.model.units import MIB
 
 
 def test_the_kept_bytes_are_those_of_the_sources() -> None:

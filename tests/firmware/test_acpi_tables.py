@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from vmcore.firmware import acpi
-from vmcore.firmware.platform import MIB, MemoryKind, PlatformLayout, SerialPort
+from vmcore.firmware.platform import MemoryKind, PlatformLayout, SerialPort
 from vmcore.model.errors import ConfigError
+from vmcore.model.units import MIB
 
 LAYOUTS = {
     "small": PlatformLayout(memory=1 * MIB, cpus=1, serial=()),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vmcore.firmware.bios import rom
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
+from vmcore.model.units import MIB
 
 
 def test_the_kept_bytes_are_those_of_the_source(tmp_path: Path) -> None:

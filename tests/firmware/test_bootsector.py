@@ -5,8 +5,9 @@ from images import boot_sector, segment
 
 from vmcore.firmware import bootsector
 from vmcore.firmware.image_file import ImageFile
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ConfigError, ImageError
+from vmcore.model.units import MIB
 
 LAYOUT = PlatformLayout(memory=64 * MIB)
 

@@ -9,8 +9,9 @@ from images import boot_sector, bzimage, elf, multiboot_header, note
 from vmcore.firmware import detect
 from vmcore.firmware.image_file import ImageFile
 from vmcore.firmware.linux import LinuxEntry
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ConfigError, ImageError
+from vmcore.model.units import MIB
 
 LAYOUT = PlatformLayout(memory=64 * MIB)
 

@@ -6,8 +6,9 @@ from images import elf, note
 from vmcore.firmware.elf import ElfFile
 from vmcore.firmware.image_file import ImageFile
 from vmcore.firmware.placement import Placement
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ImageError
+from vmcore.model.units import MIB
 
 
 def parse(data: bytes) -> ElfFile:
@@ -48,6 +49,8 @@ def test_segments_are_placed_with_their_zeroes_behind() -> None:
         (patched(0x10, b"\x01\x00"), "e_type"),
         (patched(0x36, b"\x10\x00"), "e_phentsize"),
         (patched(0x38, b"\x00\x00"), "e_phnum"),
+        (patched(0x38, b"\xff\xff"), "e_phnum"),
+        (elf(notes=bytes(0x10001)), "p_filesz"),
         (patched(0x20, b"\xff\xff\xff\xff"), "program header 0 p_type"),
         (patched(64 + 32, b"\xff\xff\xff"), "program header 0 p_filesz"),
         (patched(64 + 40, b"\x01\x00"), "program header 0 p_memsz"),

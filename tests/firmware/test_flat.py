@@ -8,8 +8,9 @@ from images import segment
 from vmcore.firmware import flat
 from vmcore.firmware.boot_image import CpuMode
 from vmcore.firmware.image_file import ImageFile
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ConfigError, ImageError
+from vmcore.model.units import MIB
 
 LAYOUT = PlatformLayout(memory=64 * MIB)
 CODE = ImageFile("code", b"\x90\xf4")

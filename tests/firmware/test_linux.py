@@ -11,8 +11,9 @@ from vmcore.firmware.boot_image import CpuMode
 from vmcore.firmware.image_file import ImageFile
 from vmcore.firmware.linux import LinuxEntry, SetupData
 from vmcore.firmware.linux_header import BootField
-from vmcore.firmware.platform import MIB, MemoryKind, PlatformLayout
+from vmcore.firmware.platform import MemoryKind, PlatformLayout
 from vmcore.model.errors import ConfigError, ImageError
+from vmcore.model.units import MIB
 
 LAYOUT = PlatformLayout(memory=64 * MIB)
 

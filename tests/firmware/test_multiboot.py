@@ -8,8 +8,9 @@ from images import elf, memory, multiboot_header, number, segment, text
 from vmcore.firmware import multiboot
 from vmcore.firmware.boot_image import CpuMode
 from vmcore.firmware.image_file import ImageFile
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ConfigError, ImageError
+from vmcore.model.units import MIB
 
 LAYOUT = PlatformLayout(memory=64 * MIB)
 KLUDGE = multiboot_header(addresses=(0x200000, 0x200000, 0x200040, 0x200080, 0x200030)).ljust(0x40, b"\x90")

@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from vmcore.firmware.placement import Placement
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ImageError
+from vmcore.model.units import MIB
 
 LAYOUT = PlatformLayout(memory=16 * MIB)
 

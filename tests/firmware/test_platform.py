@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
-from vmcore.firmware.platform import KIB, MIB, MemoryKind, PlatformLayout
+from vmcore.firmware.platform import MemoryKind, PlatformLayout
 from vmcore.model.errors import ConfigError
+from vmcore.model.units import KIB, MIB
 
 
 @pytest.mark.parametrize("memory", [64 * KIB, 640 * KIB, MIB, 2 * MIB, 4 * MIB, 512 * MIB, 3 << 30, 4 << 30, 64 << 30])

@@ -8,8 +8,9 @@ from images import elf, memory, note, number, text
 from vmcore.firmware import pvh
 from vmcore.firmware.boot_image import CpuMode
 from vmcore.firmware.image_file import ImageFile
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ImageError
+from vmcore.model.units import MIB
 
 LAYOUT = PlatformLayout(memory=64 * MIB)
 

@@ -10,7 +10,8 @@ import qemu_oracle
 from vmcore.firmware import linux
 from vmcore.firmware.image_file import ImageFile
 from vmcore.firmware.linux import LinuxEntry
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
+from vmcore.model.units import MIB
 
 MEMORY = 256 * MIB
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vmcore.firmware import smbios
-from vmcore.firmware.platform import MIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
+from vmcore.model.units import MIB
 
 LAYOUTS = [PlatformLayout(memory=memory, cpus=cpus) for memory, cpus in ((MIB, 1), (256 * MIB, 4), (8 << 30, 255))]
 

@@ -16,6 +16,10 @@ MACHINE_386 = 3
 MACHINE_X86_64 = 62
 EXECUTABLE = 2
 SHARED = 3
+# More than any kernel has; what a file can make us do stays bounded.
+MOST_HEADERS = 0x80
+MOST_NOTES = 0x10000
+
 PT_LOAD = 1
 PT_NOTE = 4
 
@@ -78,6 +82,8 @@ class ElfFile:
         table = file.number(0x20 if wide else 0x1C, word, "e_phoff")
         size = file.u16(0x36 if wide else 0x2A, "e_phentsize")
         count = file.u16(0x38 if wide else 0x2C, "e_phnum")
+        if count > MOST_HEADERS:
+            file.fail("e_phnum", count, f"at most {MOST_HEADERS:#x} program headers")
         if size < (56 if wide else 32):
             file.fail("e_phentsize", size, "at least 0x38" if wide else "at least 0x20")
         headers = [cls._header(file, table + number * size, wide, number) for number in range(count)]
@@ -128,6 +134,8 @@ def _notes(file: ImageFile, header: ElfSegment) -> list[ElfNote]:
     pad = 8 if header.alignment == 8 else 4
     notes = []
     at, end = header.offset, header.offset + header.file_size
+    if header.file_size > MOST_NOTES:
+        file.fail("p_filesz", header.file_size, f"at most {MOST_NOTES:#x} bytes of notes")
     file.part(header.offset, header.file_size, "p_filesz")
     while at + 12 <= end:
         name_size = file.u32(at, "n_namesz")

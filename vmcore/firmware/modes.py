@@ -19,8 +19,9 @@ from vmcore.firmware.boot_image import (
     SegmentState,
 )
 from vmcore.firmware.placement import Placement
-from vmcore.firmware.platform import FOUR_GIB, GIB, PlatformLayout
+from vmcore.firmware.platform import FOUR_GIB, PlatformLayout
 from vmcore.model.errors import ConfigError
+from vmcore.model.units import GIB
 
 __all__ = [
     "CODE_SELECTOR",

@@ -16,8 +16,9 @@ from vmcore.firmware.elf import ElfFile, is_elf
 from vmcore.firmware.image_file import ImageFile, command_line
 from vmcore.firmware.modes import device_setup, memory_types, protected_state
 from vmcore.firmware.placement import Placement
-from vmcore.firmware.platform import HIGH_MEMORY, KIB, PlatformLayout
+from vmcore.firmware.platform import HIGH_MEMORY, PlatformLayout
 from vmcore.model.errors import ConfigError
+from vmcore.model.units import KIB
 
 __all__ = ["find_header", "load"]
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from attrs import field, frozen
 
 from vmcore.model.errors import ConfigError
+from vmcore.model.units import KIB, MIB
 
 __all__ = [
     "MemoryKind",
@@ -19,10 +20,6 @@ __all__ = [
     "PlatformLayout",
     "SerialPort",
 ]
-
-KIB = 1 << 10
-MIB = 1 << 20
-GIB = 1 << 30
 
 EBDA_START = 0x9FC00
 LEGACY_START = 0xA0000

@@ -10,7 +10,8 @@ import struct
 from itertools import count
 
 from vmcore.firmware.boot_image import LoadSegment
-from vmcore.firmware.platform import FOUR_GIB, KIB, MIB, PlatformLayout
+from vmcore.firmware.platform import FOUR_GIB, PlatformLayout
+from vmcore.model.units import KIB, MIB
 
 __all__ = ["ADDRESS", "build"]
 

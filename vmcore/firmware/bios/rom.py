@@ -10,8 +10,9 @@ from attrs import frozen
 
 from vmcore.firmware.boot_image import InitialState, LoadSegment
 from vmcore.firmware.modes import real_state
-from vmcore.firmware.platform import EBDA_START, HIGH_MEMORY, KIB, MIB, PlatformLayout
+from vmcore.firmware.platform import EBDA_START, HIGH_MEMORY, PlatformLayout
 from vmcore.model.errors import ConfigError
+from vmcore.model.units import KIB, MIB
 
 __all__ = ["ROM_ADDRESS", "Jump", "assembled", "reset_state", "segment"]
 
