@@ -70,6 +70,16 @@ def test_a_jump_to_the_reset_vector_boots_again(bios: BiosMachine) -> None:
     assert bios.read(0x7C00, 512) == bios.sector(0)
 
 
+def test_a_reset_of_the_machine_boots_again_and_keeps_memory(bios: BiosMachine) -> None:
+    bios.write(0x9000, b"kept")
+    bios.write(0x7C00, bytes(512))
+    bios.begin(0x12)
+    bios.write(0x600, b"\xba\xf9\x0c\xb0\x06\xee\xf4")  # mov dx, 0xcf9; mov al, 6; out dx, al; hlt
+    bios.run_to(0x7C00)
+    assert bios.read(0x7C00, 512) == bios.sector(0)
+    assert bios.read(0x9000, 4) == b"kept"
+
+
 def test_a_shutdown_code_in_cmos_resumes_at_the_address_in_the_data_area(bios: BiosMachine) -> None:
     ports = bios.board.ports
     ports.write(0x70, 0x0F, 1)

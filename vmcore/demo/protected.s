@@ -11,7 +11,17 @@
         lea esi, [text_protected]
         call print
 
-# CPUID 80000001h, EDX bit 29: long mode.
+# A processor has CPUID if bit 21 of the flags can be changed.  CPUID 80000001h, EDX bit 29: long mode.
+        pushfd
+        pop eax
+        mov ecx, eax
+        xor eax, 0x200000
+        push eax
+        popfd
+        pushfd
+        pop eax
+        cmp eax, ecx
+        je none
         mov eax, 0x80000000
         cpuid
         cmp eax, 0x80000001
