@@ -18,6 +18,7 @@ from vmcore.devices.debugcon import Debugcon
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import LocalApic
+from vmcore.devices.pci_host import PciHost
 from vmcore.devices.pic8259 import Pic8259
 from vmcore.devices.pit8254 import Pit8254
 from vmcore.devices.port92 import Port92
@@ -164,6 +165,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         outside=lambda apic, random: apic.set_input(random.randrange(24), random.random() < 0.5),
     ),
     LocalApic: Factory(_local_apic, 0x400, (1, 2, 4, 8), outside=_processor),
+    PciHost: Factory(lambda a: PciHost(), 8),
     Pic8259: Factory(lambda a: Pic8259(a.line("intr")), 6, outside=_interrupts),
     Pit8254: Factory(lambda a: Pit8254(a.line("irq0"), a.clock), 5, pause=100_000),
     Port92: Factory(lambda a: Port92(a.line("a20"), a.called("reset")), 1, kept=("a20",)),

@@ -29,6 +29,7 @@ from vmcore.devices.bios_disk import BiosDisk
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import LocalApic
+from vmcore.devices.pci_host import PciHost
 from vmcore.devices.pic8259 import Pic8259
 from vmcore.devices.pit8254 import Pit8254
 from vmcore.devices.port92 import Port92
@@ -365,7 +366,10 @@ class PcBoard(Board):
         self.ports.claim(layout.smi_command, 2, self.power, "smi command", 0x40)
         self.reset_control = ResetControl(on_reset=lambda hard: services.reset())
         self.add("/machine/reset-control", self.reset_control)
-        self.ports.claim(layout.reset_register, 1, self.reset_control, "reset control")
+        # The reset control register lies between the ports of the PCI host bridge, which passes bytes on to it.
+        self.pci = PciHost(isa=self.reset_control)
+        self.add("/machine/pci", self.pci)
+        self.ports.claim(layout.reset_register - 1, 8, self.pci, "pci configuration")
 
     def _sleep(self, state: SleepState) -> None:
         # S5 is the only state that the board's sleep types name.
