@@ -154,7 +154,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         outside=lambda pm, random: random.choice((pm.power_button, pm.sleep_button, pm.rtc_alarm, pm.woken))(),
         pause=1_000_000_000,
     ),
-    BiosDisk: Factory(lambda a: BiosDisk({0x80: RawDisk.from_bytes(bytes(64 * 512))}), 0x20),
+    BiosDisk: Factory(lambda a: BiosDisk({0x80: RawDisk.from_bytes(bytes(64 * 512))}), 0x20, kept=("disks",)),
     DebugExitPort: Factory(lambda a: DebugExitPort(a.told("exit")), 4),
     Debugcon: Factory(lambda a: Debugcon(a.told("data")), 1),
     I8042: Factory(_i8042, 5, outside=_hands, pause=50_000),

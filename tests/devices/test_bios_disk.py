@@ -117,6 +117,21 @@ def test_a_transfer_under_way_survives_save_and_restore() -> None:
     assert other.read_bulk(DATA, 2, 156) == disk.read_bulk(DATA, 2, 156) == CONTENT[3 * SECTOR + 200 : 4 * SECTOR]
 
 
+def test_what_was_written_belongs_to_the_state_and_outlives_a_reset() -> None:
+    disk = device()
+    fresh = disk.save()
+    command(disk, DiskCommand.WRITE, 5)
+    disk.write_bulk(DATA, 2, b"xy" * 256)
+    disk.reset()
+    written = disk.save()
+    assert written.disks != fresh.disks
+    disk.restore(fresh)
+    assert disk.units[0x80].read(5, 1) == CONTENT[5 * SECTOR : 6 * SECTOR]
+    other = device()
+    other.restore(written)
+    assert other.units[0x80].read(5, 1) == b"xy" * 256
+
+
 def test_bulk_accesses_of_other_sizes_are_as_many_single_ones() -> None:
     disk = device()
     command(disk, DiskCommand.READ, 3)

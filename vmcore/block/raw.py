@@ -45,6 +45,14 @@ class DiskBackend(Protocol):
         """Returns when what was written is where it would survive the end of this process, if it goes there at all."""
         ...
 
+    def save(self) -> RawDiskState:
+        """What the guest has changed, as a value."""
+        ...
+
+    def restore(self, state: RawDiskState) -> None:
+        """Puts saved changes in place of the present ones."""
+        ...
+
 
 @frozen
 class RawDiskState:

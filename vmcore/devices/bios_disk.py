@@ -14,7 +14,7 @@ from enum import IntEnum
 from attrs import define, field, frozen
 
 from vmcore.block.geometry import Geometry, floppy, hard_disk
-from vmcore.block.raw import SECTOR, DiskBackend
+from vmcore.block.raw import SECTOR, DiskBackend, RawDiskState
 from vmcore.hardware.device import Device
 from vmcore.hardware.registers import RO, Register
 
@@ -58,12 +58,13 @@ class UnitKind(IntEnum):
 
 @frozen
 class BiosDiskState:
-    """Registers by name, the sectors under way and how far the guest has moved them."""
+    """Registers by name, the sectors under way and how far the guest has moved them, and its changes to each unit."""
 
     registers: tuple[tuple[str, int], ...]
     data: bytes
     position: int
     writing: bool
+    disks: tuple[tuple[int, RawDiskState], ...]
 
 
 @define(eq=False)
@@ -99,13 +100,16 @@ class BiosDisk(Device[BiosDiskState]):
 
     def save(self) -> BiosDiskState:
         registers = tuple(sorted(self.register_values.items()))
-        return BiosDiskState(registers, bytes(self._data), self._position, self._writing)
+        disks = tuple((unit, disk.save()) for unit, disk in sorted(self.units.items()))
+        return BiosDiskState(registers, bytes(self._data), self._position, self._writing, disks)
 
     def restore(self, state: BiosDiskState) -> None:
         self.register_values.update(state.registers)
         self._data = bytearray(state.data)
         self._position = state.position
         self._writing = state.writing
+        for unit, changes in state.disks:
+            self.units[unit].restore(changes)
 
     def _drop(self) -> None:
         """Forgets the transfer under way."""
