@@ -1,5 +1,5 @@
 // The block cache.  See blocks.h.
-#include "blocks.h"
+#include "native.h"
 #include <cstdlib>
 #include <new>
 
@@ -149,6 +149,7 @@ void drop_everything(Memory &memory) {
     blocks.table.shrink_to_fit();
     blocks.blocks = 0;
     blocks.epoch++;
+    blocks.code.next = blocks.code.begin;
     blocks.stale = false;
     for (Cpu *c : memory.cpus) c->tlb_generation++;
 }
@@ -226,6 +227,9 @@ Block *find_block(Cpu &cpu, const u8 *host, u64 lin) {
     b->crossing = crossing;
     b->host2 = host2;
     std::memcpy(static_cast<void *>(b->ops()), blocks.scratch, (n + 1) * sizeof(Op));
+    b->heat = 0;
+    b->first = b->ops()->fn;
+    if (native_threshold && !crossing && (mode & MODE_SIZE) == MODE_64) b->ops()->fn = h_heat;
     if (fresh) {
         if (++blocks.blocks > blocks.table.size()) rehash(blocks);
         Block *&cell = blocks.table[hash_of(host, mode) & (blocks.table.size() - 1)];

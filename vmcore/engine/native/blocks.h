@@ -6,7 +6,7 @@
 // A straight run of at most BLOCK_MAX instructions within one page; ops[n] is an end op that leads on to the next instruction.
 // Known by the host address of its first byte and the mode.  A dead block (its code was overwritten) stays where it is, with an `n` that no
 // budget covers: whoever jumps to it leaves to the outer loop, which decodes it again in place, so that jumps to it stay linked.
-struct Block {
+struct alignas(32) Block {
     i64 n;              // instructions; BLOCK_DEAD when dead
     const u8 *host;     // of the first byte
     u32 mode;
@@ -19,6 +19,8 @@ struct Block {
     Block *hash_next;
     Block *page_next;   // live blocks of the page of `host`
     Block *page2_next;  // live blocks that reach into a page
+    Handler first;      // of ops()[0], while that counts executions
+    u32 heat;           // executions so far
     Op *ops() { return reinterpret_cast<Op *>(this + 1); }
     const Op *ops() const { return reinterpret_cast<const Op *>(this + 1); }
 };
@@ -56,7 +58,14 @@ struct CodePage {       // a page that holds, or held, decoded code
     u32 deaths;         // times that the page lost all its blocks
 };
 
+struct CodeArena {    // host code, see native.h
+    u8 *begin = nullptr, *end = nullptr, *next = nullptr;
+    bool refused = false;  // the host gives no executable memory
+    ~CodeArena();
+};
+
 struct Blocks {
+    CodeArena code;
     std::vector<Block *> table;     // hash of (host, mode)
     u64 blocks = 0;                 // in the table
     std::vector<u8 *> chunks;

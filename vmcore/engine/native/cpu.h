@@ -213,6 +213,7 @@ struct Watchpoint {  // of the embedder, not of the guest: [lin, lin + size) lin
 
 struct Statistics {
     u64 blocks_decoded, blocks_invalidated, tlb_misses, walks, lookups, slow_accesses, device_accesses, exceptions, interrupts;
+    u64 blocks_native;  // for which host code was emitted
 };
 
 struct Cpu {

@@ -77,6 +77,7 @@ HANDLER(h_slow_end);     // the same for a block-ending one
 HANDLER(h_slow_string);  // the same for a string instruction, which may have to be executed again
 HANDLER(h_refused);      // op is the first of a block that was debited but may not run
 HANDLER(h_leave);        // leaves before op
+HANDLER(h_heat);         // first op of a block that has no native code yet
 HANDLER(h_link);         // op is a jump whose target is not linked (taken), or an end op
 HANDLER(h_through);      // end op in the middle of a page
 HANDLER(h_through_page); // end op at the end of the page

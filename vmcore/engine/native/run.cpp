@@ -1,6 +1,7 @@
 // The outer loop: what happens between blocks, and the handlers that call slow functions.
 #include "cpu.h"
 #include "system.h"
+#include "native.h"
 #include "translate.h"
 #include <cstdlib>
 
@@ -54,6 +55,15 @@ HANDLER(h_slow_end) {
     cpu->rip = cpu->next;
     cpu->budget--;
     DISPATCH();
+}
+
+HANDLER(h_heat) {
+    Block *b = block_of_first(op);
+    if (UNLIKELY(++b->heat >= native_threshold)) {
+        emit_native(*cpu, b);
+        b->ops()->fn = b->first;
+    }
+    TAIL(b->first, op, budget);
 }
 
 HANDLER(h_link) {
@@ -131,6 +141,10 @@ HANDLER(h_miss_write) {
 
 // ------------------------------------------------------------------------------------------- the outer loop
 
+#if VMCORE_NATIVE
+extern "C" void vmcore_enter_handlers(Cpu *cpu, const Op *op, i64 budget);  // native.cpp
+#endif
+
 namespace {
 
 inline void enter(Cpu &c, const Op *op, i64 budget) {
@@ -140,6 +154,8 @@ inline void enter(Cpu &c, const Op *op, i64 budget) {
     cpu->loop_op = op;
     cpu->loop_budget = budget;
     while (Handler f = cpu->loop_fn) f(cpu, cpu->loop_op, cpu->loop_budget);
+#elif VMCORE_NATIVE
+    vmcore_enter_handlers(&c, op, budget);
 #else
     op->fn(&c, op, budget);
 #endif

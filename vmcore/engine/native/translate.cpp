@@ -102,6 +102,38 @@ bool is_conditional_jump(const Op &op) {
     return (t[0] == 'j' && t[1] != 'm') || !std::strncmp(t, "loop", 4);
 }
 
+namespace {
+// What is wanted before `op`, given what is wanted after it.
+u8 wanted_before(const Op &op, bool slow, u8 live) {
+    const Effects &e = effects_table()[op.id];
+    if (slow || !e.known || is_conditional_jump(op)) return FLAG_ALL;
+    const bool dead = e.writes && !(live & e.writes);
+    u8 reads = e.reads;
+    if (dead) reads &= u8(~FLAG_C) | (e.group == CC_GROUPS ? FLAG_C : 0);
+    const char *text = row_of(op.id).text;
+    if (reads && (text[0] == 's' || text[0] == 'c') && !e.writes) reads = condition_reads(op.imm & 15);
+    return touches_memory(op) ? u8(FLAG_ALL) : u8((live & ~e.kills) | reads);
+}
+u32 known_after(const Op &op, u32 before) {
+    const Effects &e = effects_table()[op.id];
+    if (e.neutral) return before;
+    return e.group == CC_GROUPS ? CC_UNKNOWN : cc(CcGroup(e.group), op.width);
+}
+}  // namespace
+
+void flags_in_block(const Op *ops, unsigned n, Handler first, u8 *wanted, u32 *known) {
+    u32 now = CC_UNKNOWN;
+    for (unsigned i = 0; i < n; i++) {
+        known[i] = now;
+        now = known_after(ops[i], now);
+    }
+    u8 live = FLAG_ALL;
+    for (unsigned i = n; i--;) {
+        wanted[i] = live;
+        live = wanted_before(ops[i], (i ? ops[i].fn : first) == slow_handler(ops[i]), live);
+    }
+}
+
 unsigned translate_block(Cpu &cpu, const u8 *host, u64 lin, unsigned max, bool chained, Op *ops, unsigned *bytes, bool *crossing) {
     unsigned off = unsigned(lin & 0xfff), start = off, n = 0, branches = 0;
     u32 mode = cpu.mode;
@@ -134,37 +166,27 @@ unsigned translate_block(Cpu &cpu, const u8 *host, u64 lin, unsigned max, bool c
     u32 known[BLOCK_MAX];
     for (unsigned i = 0; i < n; i++) {
         Op &op = ops[i];
-        const Effects &e = table[op.id];
         known[i] = t.cc;
         op.left = u8(n - i);
         RuleFn rule = rule_function(op.id);
         op.fn = rule ? rule(t, op) : nullptr;
-        if (!e.neutral) t.cc = e.group == CC_GROUPS ? CC_UNKNOWN : cc(CcGroup(e.group), op.width);
+        t.cc = known_after(op, t.cc);
     }
     // Backwards: who sees the flags.
     u8 live = FLAG_ALL;
     for (unsigned i = n; i--;) {
         Op &op = ops[i];
         const Effects &e = table[op.id];
-        if (!op.fn || !e.known) {
-            op.fn = op.fn ? op.fn : slow_handler(op);
-            live = FLAG_ALL;
-            continue;
+        const bool slow = !op.fn;
+        if (slow) {
+            op.fn = slow_handler(op);
+        } else if (e.known && e.writes) {
+            t.cc = known[i];
+            t.flags_dead = !(live & e.writes);
+            t.carry_dead = !(live & FLAG_C);
+            if (t.flags_dead || t.carry_dead) op.fn = rule_function(op.id)(t, op);
         }
-        if (is_conditional_jump(op)) {
-            live = FLAG_ALL;
-            continue;
-        }
-        t.cc = known[i];
-        t.flags_dead = e.writes && !(live & e.writes);
-        t.carry_dead = !(live & FLAG_C);
-        if (t.flags_dead || (t.carry_dead && e.writes)) op.fn = rule_function(op.id)(t, op);
-        u8 reads = e.reads;
-        if (t.flags_dead) reads &= u8(~FLAG_C) | (e.group == CC_GROUPS ? FLAG_C : 0);
-        const char *text = row_of(op.id).text;
-        if (reads && (text[0] == 's' || text[0] == 'c') && !e.writes) reads = condition_reads(op.imm & 15);
-        live = u8(live & ~e.kills) | reads;
-        if (touches_memory(op)) live = FLAG_ALL;
+        live = wanted_before(op, slow, live);
     }
     // Pairs.
     t.flags_dead = t.carry_dead = false;
