@@ -17,7 +17,7 @@ from vmcore.hardware.clock import Clock
 from vmcore.hardware.device import Device
 from vmcore.hardware.emit import Emit
 from vmcore.hardware.memory_map import Alias, MemoryMap, Mmio, Ram, Rom
-from vmcore.hardware.ports import BulkPorts, PortRange, PortSpace
+from vmcore.hardware.ports import PortRange, PortSpace, bulk_ports
 from vmcore.hardware.tree import ObjectTree
 from vmcore.model.events import GuestPanicInformation
 
@@ -141,13 +141,14 @@ class Board(ABC):
     def connect_ports(self, claimed: PortRange) -> None:
         """Let the guest's accesses to a range go to its device directly."""
         device, offset = claimed.device, claimed.offset
+        bulk = bulk_ports(device)
         self.services.memory.map_port(
             claimed.base,
             claimed.length,
             from_offset(device.port_read, offset),
             from_offset(device.port_write, offset),
-            from_offset(device.read_bulk, offset) if isinstance(device, BulkPorts) else None,
-            from_offset(device.write_bulk, offset) if isinstance(device, BulkPorts) else None,
+            None if bulk is None else from_offset(bulk.read_bulk, offset),
+            None if bulk is None else from_offset(bulk.write_bulk, offset),
         )
 
     def disconnect(self) -> None:

@@ -32,7 +32,10 @@ class ConfigSpace:
     def __init__(self, header: bytes, writable: Mapping[int, int]) -> None:
         """header: the first bytes; the rest is zero.  writable: masks of bytes by offset."""
         self._initial = header.ljust(SPACE, b"\0")
-        self._writable = bytes(writable.get(offset, 0) for offset in range(SPACE))
+        masks = bytearray(SPACE)
+        for offset, mask in writable.items():
+            masks[offset] = mask
+        self._writable = bytes(masks)
         self.data = bytearray(self._initial)
         """What the guest reads."""
 

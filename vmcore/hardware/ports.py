@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, final, runtime_checkable
+from functools import cache
+from typing import Any, Protocol, cast, final, runtime_checkable
 
 from attrs import frozen
 
@@ -22,6 +23,16 @@ class BulkPorts(Protocol):
 
     def write_bulk(self, offset: int, size: int, data: bytes) -> None:
         """Writes of `size` bytes at `offset`, one after the other, until `data` is used up."""
+
+
+@cache
+def _takes_bulk(kind: type) -> bool:
+    return issubclass(kind, BulkPorts)
+
+
+def bulk_ports(device: Device[Any]) -> BulkPorts | None:
+    """The device itself if it takes string I/O in one call."""
+    return cast("BulkPorts", device) if _takes_bulk(type(device)) else None
 
 
 @frozen
@@ -63,10 +74,11 @@ class PortSpace:
                 raise ConfigError("ports", str(new), f"ports apart from {old}")
         self.ranges.append(new)
         self.ranges.sort(key=lambda claimed: claimed.base)
+        bulk = bulk_ports(device)
         for index in range(length):
             self._claims[base + index] = new
-            if isinstance(device, BulkPorts):
-                self._bulk[base + index] = device, offset + index
+            if bulk is not None:
+                self._bulk[base + index] = bulk, offset + index
             for size in (1, 2, 4):
                 if index + size <= length:
                     self._readers[base + index, size] = device.port_read, offset + index

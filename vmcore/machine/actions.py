@@ -1,7 +1,7 @@
 """What the machine does about what the guest does: reboots, shutdowns, panics, expired watchdogs.
 
-Set when the machine is built and changed at any time (`set-action` of the management model).  They are the user's, not the guest's:
-no reset and no snapshot touches them.
+Set when the machine is built and changed at any time (`set-action` of the management model).  They are the user's,
+not the guest's: no reset and no snapshot touches them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ __all__ = ["Actions"]
 class Actions:
     """One action for each occasion.
 
-    reboot: a reset that the guest asks for; shutdown: a shutdown, whoever asks for it but `quit` and signals; panic: a panic
+    reboot: a reset that the guest asks for; shutdown: a shutdown, whoever asks for it but `quit` and signals;
+    panic: a panic
     that the guest reports; watchdog: a watchdog that expires.
     """
 
