@@ -169,8 +169,9 @@ constexpr u64 TLB_INVALID = ~u64(0);  // never equals a page address
 constexpr unsigned TLB_BITS = 10;
 constexpr unsigned TLB_SIZE = 1u << TLB_BITS;
 enum TlbSet : u8 { TLB_USER, TLB_KERNEL, TLB_KERNEL_AC /* EFLAGS.AC set: SMAP lifted */, TLB_SETS };
-// Bits of page number folded in, so that arrays a power of two apart do not share one entry.
-ALWAYS_INLINE unsigned tlb_index(u64 lin) { return unsigned((lin >> 12) ^ (lin >> 21)) & (TLB_SIZE - 1); }
+// Bits of page number folded in, so that arrays a power of two apart do not share one entry.  Added and not XORed: two pages next to each
+// other must never share an entry, or an access across them would hit the tag of the second with the address of the first.
+ALWAYS_INLINE unsigned tlb_index(u64 lin) { return unsigned((lin >> 12) + (lin >> 21)) & (TLB_SIZE - 1); }
 
 // -------------------------------------------------------------------------------------------------------- run control
 
