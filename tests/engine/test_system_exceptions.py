@@ -159,7 +159,7 @@ CASES = """
     prot 0   | mov ecx, 0x277; mov eax, 2; mov edx, 0; wrmsr | GP(0)
     prot 0   | mov ecx, 0x277; mov eax, 7; mov edx, 0; wrmsr | ok
     prot 0   | mov ecx, 0x1b; mov eax, 0xfee00400; mov edx, 0; wrmsr | GP(0)
-    prot 0   | mov ecx, 0x1b; mov eax, 0xfee00c00; mov edx, 0; wrmsr | ok
+    prot 0   | mov ecx, 0x1b; mov eax, 0xfee00800; mov edx, 0; wrmsr | ok
     prot 0   | mov ecx, 0x2ff; mov eax, 0x802; mov edx, 0; wrmsr | GP(0)
     prot 0   | mov ecx, 0x200; mov eax, 6; mov edx, 0x100; wrmsr | GP(0)
     prot 0   | mov ecx, 0x401; mov eax, 1; mov edx, 0; wrmsr | GP(0)

@@ -27,8 +27,8 @@ TARGET = 0x10400  # where INT MARK follows on INT MARK
 TARGET16 = 0xBF00  # the same below 64 KiB
 CASE_SIZE = 512
 LAYOUT = (
-    "index vector error f0 f1 f2 f3 f4 f5 f6 f7 f8 ax cx dx bx sp bp si di ds es fs gs tr ldtr cr0 cr2 cr4 dr6 dr7 cs ss "
-    "r11 gsbase efer sum"
+    "index vector error f0 f1 f2 f3 f4 f5 f6 f7 f8 ax cx dx bx sp bp si di ds es fs gs tr ldtr cr0 cr2 cr4 dr6 dr7 cs "
+    "ss r11 gsbase efer sum"
 )
 FIELDS = tuple(LAYOUT.split())
 RECORD = struct.Struct("<37Q")
