@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import define, field
@@ -92,11 +93,10 @@ class SystemCase:
         return body.ljust(CASE_SIZE, b"\0")
 
 
-def _assemble(long: bool) -> bytes:
+def _assemble(name: str, *options: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "runner.bin"
-        command = ["nasm", "-w-all", "-f", "bin", "-o", str(out), str(HERE / "runner.asm")]
-        subprocess.run([*command, *(["-DLONG"] if long else [])], check=True)
+        out = Path(folder) / "program.bin"
+        subprocess.run(["nasm", "-w-all", "-f", "bin", "-o", str(out), *options, str(HERE / name)], check=True)
         return out.read_bytes()
 
 
@@ -119,7 +119,7 @@ def image(long: bool) -> bytes:
         bench.memory.load(TARGET16, b"\xcd\x81" * 0x80)
         bench.memory.load(TARGET, b"\xcd\x81" * 0x80)
         data = bytearray(bench.memory.read(0, 0x100000))
-        program = _assemble(long)
+        program = _assemble("runner.asm", *(["-DLONG"] if long else []))
         data[0x60000 : 0x60000 + 0x1000] = program[:0x1000]
         data[0x18000:0x19000] = program[0x1000:0x2000]
         _images[long] = bytes(data)
@@ -169,13 +169,18 @@ def _all(cases: list[SystemCase], once: object) -> dict[int, dict[str, int] | No
 
 
 def _here(long: bool, cases: bytes) -> bytes:
+    return run_image_here(image(long), cases, MODEL)
+
+
+def run_image_here(low: bytes, cases: bytes, model: str) -> bytes:
+    """What the program in the image writes to port E9h."""
     memory = PhysicalMemory()
     memory.map_ram(0, 0x1000000)
     memory.map_ram(0xFFFF0000, 0x10000, rom=True, contents=BIOS)
-    memory.load(0, image(long))
+    memory.load(0, low)
     memory.load(0x100000, cases)
     out = bytearray()
-    cpu = Cpu(memory, 0, model=MODEL)
+    cpu = Cpu(memory, 0, model=model)
 
     def write(port: int, value: int, size: int) -> None:
         if port == 0xF4:
@@ -193,15 +198,20 @@ def _here(long: bool, cases: bytes) -> bytes:
 
 
 def _qemu(long: bool, cases: bytes) -> bytes:
+    return run_image_qemu(image(long), cases, MODEL)
+
+
+def run_image_qemu(low: bytes, cases: bytes, model: str) -> bytes:
+    """The same on QEMU."""
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
         (where / "bios").write_bytes(BIOS)
-        (where / "image").write_bytes(image(long)[:0xA0000])
+        (where / "image").write_bytes(low[:0xA0000])
         (where / "cases").write_bytes(cases)
         out = where / "out"
         process = subprocess.Popen(
             [
-                *("qemu-system-x86_64", "-accel", "tcg", "-cpu", MODEL, "-m", "16", "-display", "none", "-nodefaults"),
+                *("qemu-system-x86_64", "-accel", "tcg", "-cpu", model, "-m", "16", "-display", "none", "-nodefaults"),
                 *("-no-reboot", "-bios", str(where / "bios"), "-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
                 *("-device", f"loader,file={where}/image,addr=0,force-raw=on"),
                 *("-device", f"loader,file={where}/cases,addr=0x100000,force-raw=on"),
@@ -222,6 +232,14 @@ def _qemu(long: bool, cases: bytes) -> bytes:
             process.kill()
             process.wait()
         return out.read_bytes()
+
+
+def cpuid_leaves(model: str, run: Callable[[bytes, bytes, str], bytes]) -> dict[tuple[int, int], tuple[int, ...]]:
+    """EAX to EDX by leaf and subleaf, from a guest program that asks for all of them."""
+    low = bytes(0x60000) + _assemble("cpuid_dump.asm")
+    data = run(low, b"", model)
+    rows = [struct.unpack_from("<6I", data, i) for i in range(0, len(data), 24)]
+    return {row[:2]: row[2:] for row in rows}
 
 
 def differences(
@@ -255,4 +273,13 @@ def differences(
     return found
 
 
-__all__ = ["SystemCase", "available", "differences", "run_here", "run_qemu"]
+__all__ = [
+    "SystemCase",
+    "available",
+    "cpuid_leaves",
+    "differences",
+    "run_here",
+    "run_image_here",
+    "run_image_qemu",
+    "run_qemu",
+]
