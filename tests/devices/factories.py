@@ -13,6 +13,7 @@ from vmcore.block.raw import RawDisk
 from vmcore.devices.acpi_pm import AcpiPm
 from vmcore.devices.apic_bus import ApicBus
 from vmcore.devices.bios_disk import BiosDisk
+from vmcore.devices.coprocessor import Coprocessor
 from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
 from vmcore.devices.i8042 import I8042
@@ -155,6 +156,12 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         pause=1_000_000_000,
     ),
     BiosDisk: Factory(lambda a: BiosDisk({0x80: RawDisk.from_bytes(bytes(64 * 512))}), 0x20, kept=("disks",)),
+    Coprocessor: Factory(
+        lambda a: Coprocessor(a.line("irq13"), a.called("ignne")),
+        1,
+        kept=("error",),
+        outside=lambda chip, random: chip.set_error(random.random() < 0.5),
+    ),
     DebugExitPort: Factory(lambda a: DebugExitPort(a.told("exit")), 4),
     Debugcon: Factory(lambda a: Debugcon(a.told("data")), 1),
     I8042: Factory(_i8042, 5, outside=_hands, pause=50_000),

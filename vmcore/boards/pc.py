@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
-from vmcore.block.raw import DiskBackend
+from attrs import frozen
+
+from vmcore.block.raw import DiskBackend, RawDisk, RawDiskState
 from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices
 from vmcore.boards.cmos import cmos_contents
@@ -26,6 +28,7 @@ from vmcore.devices.acpi_pm import AcpiPm, SleepState
 from vmcore.devices.apic_bus import ApicBus
 from vmcore.devices.bios_disk import PORTS as DISK_PORTS
 from vmcore.devices.bios_disk import BiosDisk
+from vmcore.devices.coprocessor import Coprocessor
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import LocalApic
@@ -54,6 +57,7 @@ TIMER_PIN: Final = 2
 KEYBOARD_IRQ: Final = 1
 RTC_IRQ: Final = 8
 MOUSE_IRQ: Final = 12
+COPROCESSOR_IRQ: Final = 13
 
 UPPER_MEMORY: Final = 0xA0000
 TEXT_START: Final = 0xB8000
@@ -91,6 +95,20 @@ def pc_layout(
     )
 
 
+WIRING: Final = "/machine"
+"""Where the state of what is no device is kept among those of the devices."""
+
+
+@frozen
+class PcWiringState:
+    """State between the devices.  tsc_changes: deadlines of notices to the local APICs; disks: what was written to the
+    disks of the built-in BIOS, by drive number.
+    """
+
+    tsc_changes: tuple[int | None, ...]
+    disks: tuple[tuple[int, RawDiskState], ...]
+
+
 @final
 class PcBoard(Board):
     """An ISA PC.
@@ -110,6 +128,7 @@ class PcBoard(Board):
         self._map_memory()
         self._build_interrupts()
         self._build_timers()
+        self._build_coprocessor()
         self._build_input()
         self._build_serial()
         self._build_power()
@@ -308,6 +327,19 @@ class PcBoard(Board):
         self.add("/machine/rtc", self.rtc)
         self.ports.claim(0x70, 2, self.rtc, "rtc")
 
+    # --- coprocessor errors
+
+    def _build_coprocessor(self) -> None:
+        first = self.services.cpus[0]
+
+        def ignore() -> None:
+            first.ignne = 1
+
+        self.coprocessor = Coprocessor(irq=self.isa_irq(COPROCESSOR_IRQ, "coprocessor"), ignore=ignore)
+        self.add("/machine/coprocessor", self.coprocessor)
+        self.ports.claim(0xF0, 1, self.coprocessor, "coprocessor")
+        first.on_ferr = self.coprocessor.set_error
+
     # --- keyboard, mouse, A20, reset
 
     def _build_input(self) -> None:
@@ -385,6 +417,7 @@ class PcBoard(Board):
     # --- what firmware uses
 
     def _build_firmware_devices(self, disks: Mapping[int, DiskBackend]) -> None:
+        self._disks = dict(disks)
         self.disk = BiosDisk(units=disks)
         self.add("/machine/bios-disk", self.disk)
         self.ports.claim(self.layout.bios_disk, DISK_PORTS, self.disk, "bios disk")
@@ -395,6 +428,7 @@ class PcBoard(Board):
     # --- reset, boot, state
 
     def reset(self) -> None:
+        self.coprocessor.set_error(bool(self.services.cpus[0].ferr))
         for device in self.devices.values():
             device.reset()
         self.a20.raise_()
@@ -410,6 +444,21 @@ class PcBoard(Board):
             for register, value in VIRTUAL_WIRE:
                 self.apics[0].mmio_write(register.offset, value, 4)
 
+    def save(self) -> dict[str, Any]:
+        states = super().save()
+        states[WIRING] = PcWiringState(
+            tuple(timer.deadline for timer in self._tsc_changes),
+            tuple((unit, disk.save()) for unit, disk in sorted(self._disks.items()) if isinstance(disk, RawDisk)),
+        )
+        return states
+
     def restore(self, states: Mapping[str, Any]) -> None:
         super().restore(states)
+        wiring: PcWiringState = states[WIRING]
+        for timer, deadline in zip(self._tsc_changes, wiring.tsc_changes, strict=True):
+            timer.restore(deadline)
+        for unit, content in wiring.disks:
+            disk = self._disks[unit]
+            assert isinstance(disk, RawDisk)
+            disk.restore(content)
         self.services.memory.a20 = self.a20.level

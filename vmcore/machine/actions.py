@@ -18,8 +18,7 @@ class Actions:
     """One action for each occasion.
 
     reboot: a reset that the guest asks for; shutdown: a shutdown, whoever asks for it but `quit` and signals;
-    panic: a panic
-    that the guest reports; watchdog: a watchdog that expires.
+    panic: a panic that the guest reports; watchdog: a watchdog that expires.
     """
 
     reboot: RebootAction = RebootAction.RESET

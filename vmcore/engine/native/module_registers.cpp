@@ -73,7 +73,9 @@ int no_delete(PyObject *value, const char *name) {
 int set_register(PyObject *o, PyObject *value, void *closure) {
     PyCpu *self = self_of(o);
     const auto &r = *static_cast<const RegisterName *>(closure);
-    if (no_delete(value, r.name) < 0 || !require_parked_cpu(self)) return -1;
+    // A board raises IGNNE# in the middle of a run, when the guest writes to port F0h.
+    bool pin = r.kind == FIELD && r.offset == offsetof(Cpu, ignne);
+    if (no_delete(value, r.name) < 0 || !(pin ? require_parked(self->memory) : require_parked_cpu(self))) return -1;
     u8 bytes[16] = {};
     if (r.size <= 8) {
         u64 max = r.size == 8 ? ~u64(0) : (u64(1) << 8 * r.size) - 1, v;
