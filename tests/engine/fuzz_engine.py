@@ -15,9 +15,10 @@ import argparse
 import random
 import struct
 import sys
+import threading
 import time
 from collections import Counter
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from vmcore.engine import FEATURES, Cpu, CpuModel, CpuState, PhysicalMemory, RunExit
 
@@ -33,6 +34,13 @@ class Fuzzer:
     """One machine that is used for many rounds, each from its own seed."""
 
     def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.exits: Counter[str] = Counter()
+        self.runs = 0
+        self.make_machine(seed)
+
+    def make_machine(self, seed: int) -> None:
+        """Two vCPUs, RAM, ROM, devices."""
         self.memory = PhysicalMemory()
         self.memory.map_ram(0, RAM_SIZE)
         self.memory.map_ram(0xFFFF_0000, 0x1_0000, rom=True)
@@ -49,9 +57,7 @@ class Fuzzer:
         self.cpus = [Cpu(self.memory, index, model=model, seed=seed) for index in range(2)]
         for cpu in self.cpus:
             cpu.acknowledge = self._acknowledge
-        self.random = random.Random(seed)
         self.initial = self.cpus[0].save()
-        self.exits: Counter[str] = Counter()
 
     # Callbacks
 
@@ -251,6 +257,7 @@ class Fuzzer:
         for _ in range(4):
             before = cpu.instructions
             wanted = r.choice((1, 7, 100, 1000))
+            self.runs += 1
             try:
                 reason = cpu.run(wanted)
             except ArithmeticError:
@@ -272,22 +279,48 @@ class Fuzzer:
             cpu.remove_watchpoint(breakpoint_at, 4, read=True)
 
 
+class Watchdog:
+    """Asks for a stop where one run takes long: repeated string instructions may run for minutes and are one instruction."""
+
+    def __init__(self, fuzzer: Fuzzer) -> None:
+        self._fuzzer = fuzzer
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        last = -1
+        while not self._ended.wait(0.05):
+            if self._fuzzer.runs == last:
+                for cpu in self._fuzzer.cpus:
+                    cpu.request_stop()
+            last = self._fuzzer.runs
+
+
 def fuzz(seed: int, rounds: int | None = None, seconds: float | None = None, *, verbose: bool = False) -> Counter[str]:
     """Run rounds until either is used up; how the runs ended, by name."""
     fuzzer = Fuzzer(seed)
     began = time.monotonic()
     done = 0
-    while (rounds is None or done < rounds) and (seconds is None or time.monotonic() - began < seconds):
-        if done % 5000 == 4999:
-            fuzzer = Fuzzer(seed)  # a new machine now and then
-        if verbose and done % 500 == 0:
-            print(f"seed {seed + done}", flush=True)
-        try:
-            fuzzer.round(seed + done)
-        except BaseException:
-            print(f"failed with --seed {seed + done} --rounds 1", file=sys.stderr)
-            raise
-        done += 1
+    with Watchdog(fuzzer):
+        while (rounds is None or done < rounds) and (seconds is None or time.monotonic() - began < seconds):
+            if done % 5000 == 4999:
+                fuzzer.make_machine(seed)  # a new one now and then
+            if verbose and done % 500 == 0:
+                print(f"seed {seed + done}", flush=True)
+            try:
+                fuzzer.round(seed + done)
+            except BaseException:
+                print(f"failed with --seed {seed + done} --rounds 1", file=sys.stderr)
+                raise
+            done += 1
     fuzzer.exits["rounds"] = done
     return fuzzer.exits
 

@@ -207,14 +207,16 @@ void deliver_all(Cpu &cpu, Event e) {
     cpu.in_delivery = 1;
     cpu.delivery_vector = e.vector;
     cpu.delivery_ext = 1;
-    for (;;) {
+    // #AC within #AC is no double fault: it is delivered in turn, and again (a processor never leaves that, not even for an NMI).
+    constexpr unsigned kHopeless = 64;
+    for (unsigned nested = 0;; nested++) {
         try {
             deliver(cpu, e);
             break;
         } catch (const GuestFault &f) {
             if (f.vector == EXC_PF) cpu.cr2 = f.address;
             u8 first = event_is_exception ? e.vector : u8(EXC_NMI);
-            if (first == EXC_DF) {
+            if (first == EXC_DF || nested == kHopeless) {
                 cpu.activity = Activity::SHUTDOWN;
                 cpu.in_delivery = cpu.delivery_ext = 0;
                 attention(cpu);
