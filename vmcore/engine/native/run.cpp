@@ -402,7 +402,6 @@ RunExit run(Cpu &cpu, u64 instructions) {
         } catch (const GuestFault &fault) {
             cpu.link = nullptr;
             if (fault.vector != EXC_RETRY) {
-                cpu.stats.exceptions++;
                 deliver_fault(cpu, fault);
             }
         }

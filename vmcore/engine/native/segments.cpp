@@ -215,12 +215,7 @@ void push_sreg(Cpu &cpu, const Op &op, SegIndex seg) {
     } else if (op.width == 1) {
         push<u16>(cpu, selector);
     } else {
-        // A 32-bit push of a selector moves ESP by four and writes two bytes (SDM Vol. 2, PUSH).
-        u64 sp = (cpu.gpr[RSP] - 4) & stack_mask(cpu);
-        u64 lin = checked_linear(cpu, SS, sp, 2, true);
-        if (UNLIKELY(cpu.mode & MODE_AC)) check_alignment(cpu, lin, 4);
-        write_lin<u16>(cpu, lin, selector);
-        set_sp(cpu, sp);
+        push<u32>(cpu, selector);  // zero-extended; some processors leave the upper half of the slot alone (SDM Vol. 2, PUSH)
     }
 }
 
