@@ -21,6 +21,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
 from types import TracebackType, UnionType
 from typing import Any, Final, Literal, Self, final
 
@@ -107,6 +108,7 @@ class VirtualMachine:
         self._stop_wanted = False
         self._inputs_seen = 0
         self._wanted = 0
+        self._qmp_hub: Any = None
         self._until: tuple[type[Event], ...] = ()
         self._queue: deque[Event] = deque()
         self._rung: deque[Alarm] = deque()
@@ -144,7 +146,7 @@ class VirtualMachine:
         self._serial = tuple(SerialStream(self, port) for port in machine.serial)
         self._driver_scope = trio.CancelScope()
         self._nursery_manager = trio.open_nursery()
-        nursery = await self._nursery_manager.__aenter__()
+        self._nursery = nursery = await self._nursery_manager.__aenter__()
         nursery.start_soon(self._run_freely, name="vmcore driver")
         return self
 
@@ -360,6 +362,40 @@ class VirtualMachine:
             yield scope
         if scope.cancelled_caught:
             raise trio.TooSlowError(f"{seconds} s of guest time are over")
+
+    # --- doors
+
+    @property
+    def preconfig(self) -> bool:
+        """Whether the machine still waits to be configured before it is built."""
+        return False
+
+    async def serve_qmp(
+        self, endpoint: str, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve QMP at an endpoint until the machine ends: `address = await nursery.start(vm.serve_qmp, "unix:/tmp/qmp")`.
+
+        endpoint: "unix:PATH" (mode 0600), "tcp:HOST:PORT" (loopback if HOST is empty), or "fd:N" (an inherited socket).
+        Raises UsageError for any other, and OSError where it cannot listen.
+        """
+        self._open_machine()
+        # The door is on a floor above this one: named here, not imported.
+        server = import_module("vmcore.qmp.server")
+        if self._qmp_hub is None:
+            self._qmp_hub = server.Hub(self)
+            self.events.listen(self._qmp_hub.publish)
+            self._nursery.start_soon(self._release_throttled, name="vmcore qmp events")
+        await server.serve(self, self._qmp_hub, endpoint, task_status=task_status)
+
+    async def _release_throttled(self) -> None:
+        with self._driver_scope:
+            await self._qmp_hub.release_throttled()
+
+    async def wait_end(self) -> None:
+        """Wait until the machine has ended: it went off and is not to stay in state `shutdown`."""
+        await trio.lowlevel.checkpoint()
+        while self._exit is None or self.stays_after(self._exit):
+            await self._changed.park()
 
     # --- the parked machine
 

@@ -152,7 +152,7 @@ def _key(tokens: list[Token], position: int) -> tuple[str, int]:
     if kind is Kind.STRUCTURE:
         if text in (b"{", b"["):
             # A container as a key is read as a value first, so its own errors come before the one about the key.
-            _parse(tokens[position:] + [Token(Kind.STRUCTURE, b"]")])
+            _parse([*tokens[position:], Token(Kind.STRUCTURE, b"]")])
             raise _ParseError("key is not a string in object")
         raise _ParseError("expecting value")
     key = _scalar(kind, text)
@@ -184,8 +184,8 @@ def _scalar(kind: Kind, text: bytes) -> Any:
 
 
 _ESCAPES: Final = {
-    **{"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"},
-    **{'"': '"', "'": "'", "\\": "\\", "/": "/"},
+    "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t",
+    '"': '"', "'": "'", "\\": "\\", "/": "/",
 }
 _PLAIN = re.compile(rb"[^\\\x80-\xff]*")
 _HEX = re.compile(r"[0-9a-fA-F]{4}")

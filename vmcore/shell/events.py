@@ -153,6 +153,7 @@ class EventBus:
         self._streams: dict[EventStream[Any], None] = {}
         self._drive = drive
         self._ended = False
+        self._listeners: list[Callable[[Event], None]] = []
         self.published = 0
 
     def subscribe(self, kinds: type[E] | UnionType = Event, capacity: int = CAPACITY) -> EventStream[E]:  # type: ignore[assignment]
@@ -186,8 +187,17 @@ class EventBus:
                 await self._drive(stream._types)
                 expected._value = await stream.receive()
 
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` in the trio thread with each event, before the call that caused it returns.
+
+        For transports that must keep events and answers in order.  It must not wait and must not raise.
+        """
+        self._listeners.append(listener)
+
     def _publish(self, event: Event) -> None:
         self.published += 1
+        for listener in self._listeners:
+            listener(event)
         for stream in list(self._streams):
             stream._offer(event)
 
