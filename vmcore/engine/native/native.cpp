@@ -303,10 +303,13 @@ class Emitter {
     void translate(unsigned i, unsigned size, bool write) {
         a.mov(3, H_R8, H_RAX);
         a.mov(3, H_RCX, H_RAX);
-        a.shift_ri(3, 5, H_R8, 7);
-        a.shift_ri(3, 5, H_RCX, 16);
-        a.rr(2, 0x33, H_R8, H_RCX);
-        a.alu_ri(2, 4, H_R8, i32((TLB_SIZE - 1) << 5));
+        // tlb_index(), times the 32 bytes of an entry.
+        static_assert(sizeof(TlbEntry) == 32, "see the shift below");
+        a.shift_ri(3, 5, H_R8, 12);
+        a.shift_ri(3, 5, H_RCX, 21);
+        a.rr(2, 0x03, H_R8, H_RCX);
+        a.alu_ri(2, 4, H_R8, i32(TLB_SIZE - 1));
+        a.shift_ri(3, 4, H_R8, 5);
         a.rm(3, 0x03, H_R8, H_RDI, OFF_TLB);
         if (size > 1) a.rm(3, 0x8d, H_R9, H_RAX, i32(size - 1));
         else a.mov(3, H_R9, H_RAX);

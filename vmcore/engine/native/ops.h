@@ -44,12 +44,8 @@ inline AddressKind address_kind2(const Translation_ &t, const Op &op) {
     return k == A_NONE || k == A_BASE ? k : A_ANY;
 }
 
-// The TLB entry of an address: tlb_index() as a byte offset.
-ALWAYS_INLINE const TlbEntry &tlb_at(const Cpu *cpu, u64 lin) {
-    static_assert(sizeof(TlbEntry) == 32, "the shifts below are those of tlb_index() less 5");
-    const u64 offset = ((lin >> 7) ^ (lin >> 16)) & ((TLB_SIZE - 1) << 5);
-    return *reinterpret_cast<const TlbEntry *>(reinterpret_cast<const u8 *>(cpu->tlb) + offset);
-}
+// The TLB entry of an address.
+ALWAYS_INLINE const TlbEntry &tlb_at(const Cpu *cpu, u64 lin) { return cpu->tlb[tlb_index(lin)]; }
 // Host address of [lin, lin + size), or leaves through the miss handler, which tries `at` again.
 #define HOST_READ_AT(host_, lin_, size_, at)                                                                                 \
     u8 *host_;                                                                                                               \
