@@ -316,3 +316,81 @@ def test_the_task_priority_register_reaches_the_embedder() -> None:
     bench.run("mov cr8, rax")
     assert seen == [9]
     assert bench.cpu.cr8 == 9
+
+
+# PCID, UMIP, MONITOR
+
+
+def pcid_bench() -> Bench:
+    bench = Bench("long")
+    bench.cpu.cr4 |= 1 << 17
+    return bench
+
+
+def test_pcid_needs_long_mode_and_a_clean_cr3_to_be_switched_on() -> None:
+    bench = Bench("long")
+    bench.cpu.cr3 = PML4 | 0x18
+    bench.cpu.rax = bench.cpu.cr4 | 1 << 17
+    assert bench.run("mov cr4, rax") == "GP(0)"
+    bench = pcid_bench()
+    bench.cpu.rax = PML4 | 5 | 1 << 63
+    assert bench.run("mov cr3, rax") == ""
+    assert bench.cpu.cr3 == PML4 | 5
+    bench.cpu.rax = 0x11
+    assert bench.run("mov cr0, rax") == "GP(0)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "descriptor", "expected"),
+    [
+        *[(0, (0, 0x1000), ""), (1, (7, 0), ""), (2, (0, 0), ""), (3, (0, 0), ""), (4, (0, 0), "GP(0)")],
+        *[(1, (1 << 12, 0), "GP(0)"), (0, (0, 1 << 63), "GP(0)")],
+    ],
+)
+def test_invpcid_checks_its_operands(kind: int, descriptor: tuple[int, int], expected: str) -> None:
+    bench = pcid_bench()
+    bench.memory.load(DATA, struct.pack("<2Q", *descriptor))
+    bench.cpu.rax, bench.cpu.rbx = kind, DATA
+    assert bench.run(bytes.fromhex("660f388203")) == expected
+
+
+def test_invlpg_drops_one_translation() -> None:
+    bench = Bench("prot", paging=True)
+    bench.memory.load(0xB000, b"\x77")
+    assert bench.run("mov al, [0xa000]") == ""
+    bench.memory.load(0x45000 + 4 * 0xA, struct.pack("<I", 0xB007))
+    assert bench.run("invlpg [0xa000]; mov al, [0xa000]", 2) == ""
+    assert bench.cpu.al == 0x77
+
+
+@pytest.mark.parametrize("code", ["sgdt [0xa000]", "sidt [0xa000]", "sldt ax", "str ax", "smsw ax"])
+def test_umip_keeps_the_user_from_looking_at_system_registers(code: str) -> None:
+    bench = Bench("prot", 3)
+    assert bench.run(code) == ""
+    bench = Bench("prot", 3)
+    bench.cpu.cr4 |= 1 << 11
+    assert bench.run(code) == "GP(0)"
+
+
+def test_mwait_waits_after_monitor() -> None:
+    model = evolve(find_model("max"), features=find_model("max").features | {"MONITOR"})
+    bench = Bench("long", model=model)
+    bench.cpu.rax = DATA
+    assert bench.run(bytes.fromhex("0f01c8")) == ""  # monitor
+    assert bench.run(bytes.fromhex("0f01c9"), 2) == "HALT"  # mwait
+    bench = Bench("long", model=model)
+    assert bench.run(bytes.fromhex("0f01c990"), 2) == ""  # nothing armed: mwait does not wait
+    bench.cpu.rip, bench.cpu.rcx = CODE, 1
+    assert bench.run(bytes.fromhex("0f01c8")) == "GP(0)"
+    assert Bench("long").run(bytes.fromhex("0f01c8")) == "UD"
+
+
+def test_tables_are_stored_as_they_were_loaded() -> None:
+    bench = Bench("prot")
+    bench.memory.load(DATA, struct.pack("<HI", 0x123, 0x89ABCDEF))
+    assert bench.run(bytes.fromhex("0f011d00a00000 0f010d10a00000"), 2) == ""
+    assert bench.memory.read(DATA + 16, 6) == struct.pack("<HI", 0x123, 0x89ABCDEF)
+    bench = Bench("prot")
+    bench.memory.load(DATA, struct.pack("<HI", 0x123, 0x89ABCDEF))
+    assert bench.run(bytes.fromhex("660f011d00a00000 0f010d10a00000"), 2) == ""  # with 16-bit operands: 24 bits
+    assert bench.memory.read(DATA + 16, 6) == struct.pack("<HI", 0x123, 0xABCDEF)

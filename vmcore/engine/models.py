@@ -1,11 +1,11 @@
 """CPU models: named processors with the CPUID leaves that they present.
 
-Where vendors differ, a model behaves as its vendor's processors do: `qemu64` as AMD's, all others as Intel's (SYSCALL
-outside 64-bit mode, SYSENTER in long mode, CPUID beyond the last leaf, model-specific registers).
+Where vendors differ, a model behaves as its vendor's processors do: `qemu64` and `Opteron_G1` as AMD's, all others as
+Intel's (SYSCALL outside 64-bit mode, SYSENTER in long mode, CPUID beyond the last leaf, model-specific registers).
 
-The leaves of `486`, `pentium`, `pentium3`, `qemu32`, `qemu64` and `Nehalem` are those that the QEMU 7.2 models of the
-same names present to a guest, but for what this engine does not have (SVM in `qemu64`) and the hypervisor's own
-leaves.  `max` has everything that the engine implements.  Leaves that a table leaves out below its highest are zero.
+The leaves of all but `max` are those that the QEMU 7.2 models of the same names present to a guest, except for what
+this engine does not have (SVM in `qemu64`) and the hypervisor's own leaves.  `max` has everything that the engine
+implements.  Leaves that a table leaves out below its highest are zero.
 
 Sources: SDM Vol. 2A CPUID; AMD APM Vol. 3 appendix E.
 """
@@ -13,6 +13,7 @@ Sources: SDM Vol. 2A CPUID; AMD APM Vol. 3 appendix E.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from functools import cache
 from math import gcd
 from pathlib import Path
@@ -250,6 +251,16 @@ def _pentium() -> CpuModel:
     return _build("pentium", rows, {"I486", "I586"}, 32, "Intel Pentium with MMX")
 
 
+def _pentium2() -> CpuModel:
+    rows: list[CpuidRow] = [
+        (0, None, 2, *_name(_INTEL)),
+        (1, None, 0x652, 0x800, 0x80000000, 0x0183FBFD),
+        _CACHES_2,
+        *_hypervisor(),
+    ]
+    return _build("pentium2", rows, _P6, 36, "Intel Pentium II")
+
+
 def _pentium3() -> CpuModel:
     rows: list[CpuidRow] = [
         (0, None, 3, *_name(_INTEL)),
@@ -291,23 +302,47 @@ def _qemu64() -> CpuModel:
     return _build("qemu64", rows, _P6, 40, "64-bit processor of AMD's behaviour with SSE3 (x86-64-v1)")
 
 
-def _nehalem() -> CpuModel:
+def _opteron() -> CpuModel:
     rows: list[CpuidRow] = [
-        (0, None, 0xB, *_name(_INTEL)),
-        (1, None, 0x106A3, 0x800, 0x80982201, 0x078BFBFD),
-        _CACHES_2,
-        *_leaf_4(),
+        (0, None, 5, *_name(_AMD)),
+        (1, None, 0xF61, 0x800, 0x80000001, 0x078BFBFD),
         (5, None, 0, 0, 3, 0),
-        *_leaf_b(),
-        (0x80000000, None, 0x80000008, *_name(_INTEL)),
-        (0x80000001, None, 0x106A3, 0, 1, 0x20100800),
-        *_text("Intel Core i7 9xx (Nehalem Class Core i7)", 0x80000002, 48),
+        (0x80000000, None, 0x80000008, *_name(_AMD)),
+        (0x80000001, None, 0xF61, 0, 0, 0x2193FBFD),
+        *_text("AMD Opteron 240 (Gen 1 Class Opteron)", 0x80000002, 48),
         _L1,
         _L2,
         (0x80000008, None, 0x3028, 0, 0, 0),
         *_hypervisor(),
     ]
-    return _build("Nehalem", rows, _P6, 40, "Intel Core i7 9xx: SSE4.2 and POPCNT (x86-64-v2)")
+    return _build("Opteron_G1", rows, _P6, 40, "AMD Opteron of the first generation: SSE3, no LAHF in 64-bit mode")
+
+
+def _core(
+    name: str, top: int, signature: int, ecx: int, text: str, summary: str, *, arat: bool = False
+) -> Callable[[], CpuModel]:
+    """One of Intel's 64-bit processors: they differ in the features of leaf 1 and in the highest leaf."""
+
+    def make() -> CpuModel:
+        rows: list[CpuidRow] = [
+            (0, None, top, *_name(_INTEL)),
+            (1, None, signature, 0x800, ecx, 0x078BFBFD),
+            _CACHES_2,
+            *_leaf_4(),
+            (5, None, 0, 0, 3, 0),
+            *([(6, None, 4, 0, 0, 0)] if arat else []),
+            *(_leaf_b() if top >= 0xB else []),
+            (0x80000000, None, 0x80000008, *_name(_INTEL)),
+            (0x80000001, None, signature, 0, 1, 0x20100800),
+            *_text(text, 0x80000002, 48),
+            _L1,
+            _L2,
+            (0x80000008, None, 0x3028, 0, 0, 0),
+            *_hypervisor(),
+        ]
+        return _build(name, rows, _P6, 40, summary)
+
+    return make
 
 
 # Everything that the engine has and CPUID announces by a bit.  (No X2APIC: the local APIC speaks xAPIC alone.)
@@ -363,10 +398,44 @@ def _max() -> CpuModel:
 _MAKERS: Final = {
     "486": _486,
     "pentium": _pentium,
+    "pentium2": _pentium2,
     "pentium3": _pentium3,
     "qemu32": _qemu32,
     "qemu64": _qemu64,
-    "Nehalem": _nehalem,
+    "Opteron_G1": _opteron,
+    "Conroe": _core(
+        "Conroe",
+        0xA,
+        0x6F3,
+        0x80000201,
+        "Intel Celeron_4x0 (Conroe/Merom Class Core 2)",
+        "Intel Core 2 (Conroe): SSSE3",
+    ),
+    "Penryn": _core(
+        "Penryn",
+        0xA,
+        0x10673,
+        0x80082201,
+        "Intel Core 2 Duo P9xxx (Penryn Class Core 2)",
+        "Intel Core 2 (Penryn): SSE4.1",
+    ),
+    "Nehalem": _core(
+        "Nehalem",
+        0xB,
+        0x106A3,
+        0x80982201,
+        "Intel Core i7 9xx (Nehalem Class Core i7)",
+        "Intel Core i7 9xx: SSE4.2 and POPCNT (x86-64-v2)",
+    ),
+    "Westmere": _core(
+        "Westmere",
+        0xB,
+        0x206C1,
+        0x82982203,
+        "Westmere E56xx/L56xx/X56xx (Nehalem-C)",
+        "Intel Xeon 56xx: Nehalem with AES and PCLMULQDQ",
+        arat=True,
+    ),
     "max": _max,
 }
 
