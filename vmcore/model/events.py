@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import ClassVar, Final, Literal, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from attrs import frozen
 
 from vmcore.model.run_state import GuestPanicAction, ShutdownCause, WatchdogAction
+from vmcore.model.wire import Int, UInt32, UInt64, branch, enum, struct, union
 
 __all__ = [
     "EVENTS",
     "Event",
     "GuestCrashloaded",
     "GuestFault",
+    "GuestPanicInformation",
     "GuestPanicInformationHyperV",
     "GuestPanicInformationS390",
+    "GuestPanicInformationType",
     "GuestPanicked",
     "MemoryFailure",
     "MemoryFailureAction",
@@ -49,6 +52,8 @@ class Event:
 
     wire_name: ClassVar[str | None] = None
     """Name on the management wire, None for an event that is only ours."""
+    features: ClassVar[tuple[str, ...]] = ()
+    """Features as the schema lists them ("deprecated", ...)."""
 
 
 EVENTS: Final[dict[str, type[Event]]] = {}
@@ -57,13 +62,14 @@ EVENTS: Final[dict[str, type[Event]]] = {}
 _E = TypeVar("_E", bound=type[Event])
 
 
-def event(wire_name: str) -> Callable[[_E], _E]:
+def event(wire_name: str, *, features: tuple[str, ...] = ()) -> Callable[[_E], _E]:
     """Register an event class under its wire name; a name may be given only once."""
 
     def register(cls: _E) -> _E:
         if wire_name in EVENTS and EVENTS[wire_name].__qualname__ != cls.__qualname__:
             raise ValueError(f"event {wire_name} is {EVENTS[wire_name].__qualname__} already")
         cls.wire_name = wire_name
+        cls.features = features
         EVENTS[wire_name] = cls
         return cls
 
@@ -138,18 +144,36 @@ class Watchdog(Event):
     action: WatchdogAction
 
 
-@frozen
-class GuestPanicInformationHyperV:
+@enum
+class GuestPanicInformationType(StrEnum):
+    """Whose account of a panic it is."""
+
+    HYPER_V = "hyper-v"
+    S390 = "s390"
+
+
+@union("type")
+@frozen(kw_only=True)
+class GuestPanicInformation:
+    """What a guest tells about its panic: one of the subclasses."""
+
+    type: GuestPanicInformationType
+
+
+@branch(GuestPanicInformationType.HYPER_V)
+@frozen(kw_only=True)
+class GuestPanicInformationHyperV(GuestPanicInformation):
     """The five values that a guest writes to the Hyper-V crash registers."""
 
-    arg1: int
-    arg2: int
-    arg3: int
-    arg4: int
-    arg5: int
-    type: Literal["hyper-v"] = "hyper-v"
+    type: GuestPanicInformationType = GuestPanicInformationType.HYPER_V
+    arg1: UInt64
+    arg2: UInt64
+    arg3: UInt64
+    arg4: UInt64
+    arg5: UInt64
 
 
+@enum
 class S390CrashReason(StrEnum):
     """Why an s390 processor stopped for good."""
 
@@ -160,18 +184,16 @@ class S390CrashReason(StrEnum):
     OPINT_LOOP = "opint-loop"
 
 
-@frozen
-class GuestPanicInformationS390:
-    """Processor and program status word at an s390 crash."""
+@branch(GuestPanicInformationType.S390)
+@frozen(kw_only=True)
+class GuestPanicInformationS390(GuestPanicInformation):
+    """An s390 crash.  core: the processor; psw_mask, psw_addr: its program status word; reason: why it stopped."""
 
-    core: int
-    psw_mask: int
-    psw_addr: int
+    type: GuestPanicInformationType = GuestPanicInformationType.S390
+    core: UInt32
+    psw_mask: UInt64
+    psw_addr: UInt64
     reason: S390CrashReason
-    type: Literal["s390"] = "s390"
-
-
-GuestPanicInformation = GuestPanicInformationHyperV | GuestPanicInformationS390
 
 
 @event("GUEST_PANICKED")
@@ -192,6 +214,7 @@ class GuestCrashloaded(Event):
     info: GuestPanicInformation | None = None
 
 
+@enum
 class MemoryFailureRecipient(StrEnum):
     """Whose memory failed."""
 
@@ -199,6 +222,7 @@ class MemoryFailureRecipient(StrEnum):
     GUEST = "guest"
 
 
+@enum
 class MemoryFailureAction(StrEnum):
     """What was done about failed memory."""
 
@@ -208,6 +232,7 @@ class MemoryFailureAction(StrEnum):
     RESET = "reset"
 
 
+@struct
 @frozen
 class MemoryFailureFlags:
     """action_required: the access that failed cannot go on; recursive: it happened while another was being handled."""
@@ -233,7 +258,7 @@ class RtcChange(Event):
     clock.
     """
 
-    offset: int
+    offset: Int
     qom_path: str
 
 

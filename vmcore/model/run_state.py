@@ -36,20 +36,27 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from attrs import frozen
+
+from vmcore.model.wire import enum, struct
+
 __all__ = [
     "TRANSITIONS",
     "GuestPanicAction",
+    "NotifyVmexitOption",
     "PanicAction",
     "RebootAction",
     "RunState",
     "ShutdownAction",
     "ShutdownCause",
+    "StatusInfo",
     "WatchdogAction",
     "may_follow",
     "said_on",
 ]
 
 
+@enum
 class RunState(StrEnum):
     """State of the whole machine; the values are those of the wire."""
 
@@ -102,6 +109,7 @@ class RunState(StrEnum):
         return self in _NEEDS_RESET
 
 
+@enum
 class ShutdownCause(StrEnum):
     """Why a machine was shut down or reset; the values are those of the wire."""
 
@@ -123,6 +131,7 @@ class ShutdownCause(StrEnum):
         return self in _BY_GUEST
 
 
+@enum
 class WatchdogAction(StrEnum):
     """What happens when a watchdog expires."""
 
@@ -135,6 +144,7 @@ class WatchdogAction(StrEnum):
     INJECT_NMI = "inject-nmi"
 
 
+@enum
 class RebootAction(StrEnum):
     """What a reset asked for by the guest does."""
 
@@ -142,6 +152,7 @@ class RebootAction(StrEnum):
     SHUTDOWN = "shutdown"
 
 
+@enum
 class ShutdownAction(StrEnum):
     """What a shutdown asked for by the guest does: end the machine, or keep it in the state `shutdown`."""
 
@@ -149,6 +160,7 @@ class ShutdownAction(StrEnum):
     PAUSE = "pause"
 
 
+@enum
 class PanicAction(StrEnum):
     """What a panic reported by the guest does."""
 
@@ -158,12 +170,31 @@ class PanicAction(StrEnum):
     NONE = "none"
 
 
+@enum
 class GuestPanicAction(StrEnum):
     """What was done about a panic, as the event tells it."""
 
     PAUSE = "pause"
     POWEROFF = "poweroff"
     RUN = "run"
+
+
+@enum
+class NotifyVmexitOption(StrEnum):
+    """What a host's hypervisor does when a guest hogs a processor without letting events in."""
+
+    RUN = "run"
+    INTERNAL_ERROR = "internal-error"
+    DISABLE = "disable"
+
+
+@struct
+@frozen
+class StatusInfo:
+    """What a machine does.  running: its vCPUs may execute; status: its run state."""
+
+    running: bool
+    status: RunState
 
 
 _LIVE: Final = frozenset({RunState.RUNNING, RunState.SUSPENDED})

@@ -1,7 +1,8 @@
 """Which commands there are.
 
 A command is a typed async function over a VirtualMachine.  Its keyword-only parameters, in order, are the arguments
-on the wire; its return annotation is what is returned; its docstring is the reference.
+on the wire, optional where they have a default; its return annotation is what is returned; its docstring is the
+reference.
 
     @command("system_wakeup")
     async def system_wakeup(vm: VirtualMachine) -> None:
@@ -9,18 +10,22 @@ on the wire; its return annotation is what is returned; its docstring is the ref
         await vm.wake()
 
 A parameter named `monitor` is not on the wire: it is the connection that the command came over (its descriptors,
-its capabilities).
+its capabilities).  `**parameters` takes whatever other arguments there are, as they came.  What an annotation cannot
+say is said with `Annotated`, as in `vmcore.model.wire`.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_type_hints
 
 from attrs import field, frozen
 
-__all__ = ["COMMANDS", "MISSING", "Argument", "Command", "command"]
+from vmcore.model.wire import Member, member
+
+__all__ = ["COMMANDS", "ELSEWHERE", "MISSING", "Argument", "Command", "command"]
 
 MISSING: Final = inspect.Parameter.empty
 """Default of an argument that must be given."""
@@ -29,29 +34,20 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 
 @frozen
-class Argument:
-    """One argument.  name: on the wire; parameter: of the function; type: its annotation; default: MISSING, or what
-    it is when left out.
-    """
+class Argument(Member):
+    """An argument.  attribute: name of the parameter; default: MISSING, or what it is when left out."""
 
-    name: str
-    parameter: str
-    type: Any
     default: Any = MISSING
-    features: tuple[str, ...] = ()
-
-    @property
-    def optional(self) -> bool:
-        return self.default is not MISSING
 
 
 @frozen(eq=False)
 class Command:
     """A command of the wire.
 
-    boxed: the parameter that takes the whole argument object as one struct or union, or None; returns: annotation
-    of the result, None for
-    commands that return an empty object; wants_monitor: whether the function takes the connection.
+    boxed: the parameter that takes the whole argument object as one struct or union, or None; takes_others: the
+    function has `**parameters`; returns: annotation of the result, None for commands that return an empty object;
+    wants_monitor: the function takes the connection; allow_preconfig: it is allowed before the machine is built;
+    allow_oob: it may overtake others; only_on: the platform that it needs, None for any.
     """
 
     name: str
@@ -59,16 +55,21 @@ class Command:
     arguments: tuple[Argument, ...]
     returns: Any
     boxed: Argument | None = None
+    takes_others: bool = False
     wants_monitor: bool = False
     allow_preconfig: bool = False
     allow_oob: bool = False
     features: tuple[str, ...] = ()
+    only_on: Literal["posix", "nt"] | None = None
     since: str = ""
     doc: str = field(default="", repr=False)
 
 
 COMMANDS: Final[dict[str, Command]] = {}
 """Every command by its name on the wire."""
+
+ELSEWHERE: Final[dict[str, Command]] = {}
+"""The commands that there would be on another platform."""
 
 
 def command(
@@ -80,45 +81,54 @@ def command(
     features: tuple[str, ...] = (),
     argument_names: dict[str, str] | None = None,
     argument_features: dict[str, tuple[str, ...]] | None = None,
+    only_on: Literal["posix", "nt"] | None = None,
     since: str = "",
 ) -> Callable[[F], F]:
     """Register a command.
 
     boxed: name of the one parameter that is the whole argument object; argument_names: parameter -> name on the
-    wire, where it is not
-    the parameter with `-` for `_`.
+    wire, where it is not the parameter with `-` for `_`; only_on: value of `os.name` where the command exists.
     """
 
     def register(function: F) -> F:
-        if name in COMMANDS:
-            raise ValueError(f"there is a command {name} already: {COMMANDS[name].function}")
+        if name in COMMANDS or name in ELSEWHERE:
+            raise ValueError(f"there is a command {name} already")
         hints = get_type_hints(function, include_extras=True)
         parameters = inspect.signature(function).parameters.values()
         arguments = tuple(
-            Argument(
-                (argument_names or {}).get(p.name, p.name.replace("_", "-")),
-                p.name,
-                hints[p.name],
-                p.default,
-                (argument_features or {}).get(p.name, ()),
-            )
+            _argument(p, hints[p.name], (argument_names or {}).get(p.name), (argument_features or {}).get(p.name, ()))
             for p in parameters
             if p.kind is p.KEYWORD_ONLY and p.name != "monitor"
         )
         returns = hints.get("return")
-        COMMANDS[name] = Command(
+        made = Command(
             name=name,
             function=function,
             arguments=() if boxed else arguments,
             returns=None if returns is type(None) else returns,
-            boxed=next(a for a in arguments if a.parameter == boxed) if boxed else None,
+            boxed=next(a for a in arguments if a.attribute == boxed) if boxed else None,
+            takes_others=any(p.kind is p.VAR_KEYWORD for p in parameters),
             wants_monitor=any(p.name == "monitor" for p in parameters),
             allow_preconfig=allow_preconfig,
             allow_oob=allow_oob,
-            features=features,
+            features=tuple(features),
+            only_on=only_on,
             since=since,
             doc=inspect.cleandoc(function.__doc__ or ""),
         )
+        (COMMANDS if only_on in (None, os.name) else ELSEWHERE)[name] = made
         return function
 
     return register
+
+
+def _argument(parameter: inspect.Parameter, annotation: Any, name: str | None, features: tuple[str, ...]) -> Argument:
+    plain = member(parameter.name, annotation)
+    return Argument(
+        name or plain.name,
+        plain.attribute,
+        plain.type,
+        parameter.default is not MISSING,
+        plain.features + tuple(features),
+        parameter.default,
+    )
