@@ -165,20 +165,30 @@ class Fuzzer:
             descriptors.append(
                 limit & 0xFFFF | (base & 0xFFFFFF) << 16 | kind << 40 | (limit >> 16) << 48 | size << 52 | (base >> 24) << 56
             )
+        if r.random() < 0.9:  # entries 1 and 2 are what most selectors mean: flat code and data
+            size = 0xA if mode == "long" or mode.startswith("compat") else 0x4 if mode.endswith("16") else 0xC
+            descriptors[1] = 0xFFFF | 0x9B << 40 | 0xF << 48 | (size | 8) << 52
+            descriptors[2] = 0xFFFF | 0x93 << 40 | 0xF << 48 | 0xC << 52
         memory.write(0x3000, struct.pack("<16Q", *descriptors))
         memory.write(0x4000, struct.pack("<16Q", *reversed(descriptors)))
         long = mode in ("compat16", "compat32", "long")
         gates = b""
         for _ in range(256):
-            kind = r.choice((0x8E, 0x8F, 0xEE, 0xEF, 0x86, 0x87, 0x85, 0xE5, r.getrandbits(8)))
-            target = r.randrange(0x6000, 0x8000)
-            selector = r.choice((8, 8, 8, 0x10, 0x1B, 0x48, r.getrandbits(16)))
-            gates += struct.pack("<HHBBH", target & 0xFFFF, selector, r.choice((0, 0, 1, 7)), kind, target >> 16)
+            kind, selector, stack = r.choice((0x8E, 0x8F, 0xEE, 0xEF)), 8, 0
+            if r.random() < 0.1:
+                kind = r.choice((0x86, 0x87, 0x85, 0xE5, r.getrandbits(8)))
+                selector = r.choice((8, 0x10, 0x1B, 0x48, r.getrandbits(16)))
+                stack = r.choice((0, 1, 7))
+            target = r.randrange(0x6000, 0x9000)
+            gates += struct.pack("<HHBBH", target & 0xFFFF, selector, stack, kind, target >> 16)
             if long:
-                gates += bytes(8) if r.random() < 0.95 else r.randbytes(8)
+                gates += bytes(8) if r.random() < 0.98 else r.randbytes(8)
         memory.write(0x2000, gates[: 0x1000 if long else 0x800])
-        memory.write(0x5000, r.randbytes(0x100) if r.random() < 0.3 else struct.pack("<26I", *([0x9000, 0x10] * 13)))
-        memory.write(0x8000, self.code(0x1000))
+        task = struct.pack("<26I", *([0x9000, 0x10] * 13))
+        if long:
+            task = struct.pack("<I13Q", 0, *([0x9000] * 13))
+        memory.write(0x5000, r.randbytes(0x100) if r.random() < 0.1 else task)
+        memory.write(0x6000, self.code(0x3000))
 
     def code(self, size: int) -> bytes:
         """Random code with more prefixes, escapes and system instructions than chance would give."""
