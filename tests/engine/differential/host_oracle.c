@@ -73,8 +73,6 @@ static void load(ucontext_t *u) {
     }
     g[REG_CSGSFS] = (g[REG_CSGSFS] & ~(greg_t)0xffff00000000ffff) | cs | (greg_t)((uint64_t)ss << 48);
     __asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"((uint32_t)ds));
-    /* NT and ID are not part of the frame: what the handler returns with stays. */
-    __asm__ volatile("pushfq; andq $~0x204000, (%%rsp); popfq" ::: "cc", "memory");
     uint8_t *fx = (uint8_t *)u->uc_mcontext.fpregs;
     memcpy(fx, c->fx, 416); /* the rest tells the kernel what else the frame holds */
     if (*(uint32_t *)(fx + 464) == 0x46505853) *(uint64_t *)(fx + 512) |= 3; /* XSTATE_BV: x87 and SSE are there */
@@ -99,6 +97,9 @@ static void store(const ucontext_t *u, uint64_t vector) {
 static void leave(void) { syscall(SYS_exit_group, 0); }
 
 static void handler(int signal_number, siginfo_t *info, void *context) {
+    /* The handler starts with the flags of the case.  AC would hurt it; NT and ID are not part of the frame, what the handler returns
+     * with stays. */
+    __asm__ volatile("pushfq; andq $~0x244000, (%%rsp); popfq" ::: "cc", "memory");
     (void)info;
     ucontext_t *u = context;
     uint64_t vector = (uint64_t)u->uc_mcontext.gregs[REG_TRAPNO];

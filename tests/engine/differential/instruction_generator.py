@@ -280,6 +280,8 @@ class Generator:
                 )
             forms = tuple(encoder.form for encoder in encoders)
             flags = 2 | 0x200 | (r.getrandbits(12) & ARITHMETIC) | (r.random() < 0.15) << 10
+            if not self.calm and r.random() < 0.04:
+                flags |= 1 << 18  # AC
             filled = code.ljust(CODE_BYTES - 2, b"\x90") + b"\x0f\x0b"
             if mode == 32 or mode == 16:
                 setup.gpr[:8] = [value & 0xFFFF_FFFF for value in setup.gpr[:8]]

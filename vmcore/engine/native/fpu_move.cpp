@@ -84,15 +84,21 @@ template <class T, class K> ALWAYS_INLINE void store(Cpu &cpu, const Op &op, boo
     write_lin<T>(cpu, lin, v);
     if (pop) x87_pop(cpu);
 }
+// Alignment is checked to eight bytes (SDM Vol. 3A table 6-7).
+u64 linear_80(Cpu &cpu, const Op &op, bool write) {
+    u64 lin = operand_linear(cpu, op, 10, write);
+    if (UNLIKELY(cpu.mode & MODE_AC)) check_alignment(cpu, lin, 8);
+    return lin;
+}
 void write_80(Cpu &cpu, const Op &op, const F80 &v) {
-    u64 lin = operand_linear(cpu, op, 10, true);
+    u64 lin = linear_80(cpu, op, true);
     u8 image[10];
     store_host(image, v.mant);
     store_host(image + 8, v.se);
     write_bytes(cpu, lin, image, 10, data_set(cpu));
 }
 F80 read_80(Cpu &cpu, const Op &op) {
-    u64 lin = operand_linear(cpu, op, 10, false);
+    u64 lin = linear_80(cpu, op, false);
     u64 mant = read_lin<u64>(cpu, lin);
     return {mant, read_lin<u16>(cpu, lin + 8)};
 }
@@ -160,7 +166,7 @@ void x_fstp_m80(Cpu &cpu, const Op &op) {
 }
 void x_fbstp(Cpu &cpu, const Op &op) {
     x87_begin(cpu);
-    probe_write(cpu, operand_linear(cpu, op, 10, true), 10, data_set(cpu));
+    probe_write(cpu, linear_80(cpu, op, true), 10, data_set(cpu));
     x87_record_mem(cpu, op);
     F80 v = kIndefinite;  // the packed-decimal indefinite has the same bytes
     if (!st_valid(cpu, 0)) {

@@ -65,7 +65,7 @@ const char *kind_name(const PyMemory *m, const Region &r) {
 
 using Text = char[64];
 const char *range_text(Text &out, u64 start, u64 size) {
-    PyOS_snprintf(out, sizeof out, "%#llx-%#llx", static_cast<unsigned long long>(start),
+    PyOS_snprintf(out, sizeof out, "0x%llx-0x%llx", static_cast<unsigned long long>(start),
                   static_cast<unsigned long long>(start + size - 1));
     return out;
 }
@@ -230,7 +230,7 @@ PyObject *memory_map_ram(PyObject *o, PyObject *args, PyObject *kwargs) {
         if (PyObject_GetBuffer(contents_o, &contents, PyBUF_SIMPLE) < 0) return nullptr;
         if (u64(contents.len) > size) {
             Text mine;
-            PyErr_Format(PyExc_ValueError, "contents of %#zx bytes do not fit %s at %s", contents.len, what,
+            PyErr_Format(PyExc_ValueError, "contents of %zd bytes do not fit %s at %s", contents.len, what,
                          range_text(mine, start, size));
             PyBuffer_Release(&contents);
             return nullptr;
