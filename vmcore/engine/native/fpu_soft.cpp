@@ -181,6 +181,7 @@ u16 h_fst_m32(Cpu &cpu, const F80 &a, u32 *out) {
         *out = nan32(n);
     } else if (n.cls == FINITE) {
         *out = pack32(round(env, exact_of(n), kSingle));
+        if (env.flags & env.unmasked) env.flags &= ~u32(PE);  // nothing is stored
     } else {
         *out = u32(n.sign) << 31 | (n.cls == INFINITE ? 0x7f800000 : 0);
     }
@@ -198,6 +199,7 @@ u16 h_fst_m64(Cpu &cpu, const F80 &a, u64 *out) {
         *out = nan64(n);
     } else if (n.cls == FINITE) {
         *out = pack64(round(env, exact_of(n), kDouble));
+        if (env.flags & env.unmasked) env.flags &= ~u32(PE);
     } else {
         *out = u64(n.sign) << 63 | (n.cls == INFINITE ? 0x7ff0000000000000 : 0);
     }
