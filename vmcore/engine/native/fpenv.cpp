@@ -37,46 +37,26 @@ void x87_controls_changed(Cpu &cpu) {
     set_host_cw((cpu.fpu.cw & 0x0f00) | 0x7f);
     asm volatile("fnclex");
 }
-u32 unmasked_begin(Cpu &cpu) {
-    cpu.mxcsr = read_mxcsr(cpu);
-    u32 controls = guest_in_host(cpu.mxcsr) & ~u32(MX_FLAGS);
-    if (!(cpu.mxcsr & MX_UM)) controls &= ~u32(MX_FZ);  // flushing needs the underflow exception masked
-    set_host_mxcsr(controls);
-    return cpu.mxcsr;
-}
-namespace {
-u32 unmasked_flags(Cpu &) { return host_mxcsr() & MX_FLAGS; }
-}  // namespace
 #else
 void fp_enter(Cpu &cpu) { cpu.fp_loaded = 1; }
 void fp_leave(Cpu &cpu) { cpu.fp_loaded = 0; }
 u32 read_mxcsr(const Cpu &cpu) { return cpu.mxcsr; }
 void write_mxcsr(Cpu &cpu, u32 value) { cpu.mxcsr = value; }
 void x87_controls_changed(Cpu &) {}
-u32 unmasked_begin(Cpu &cpu) {
-    u32 saved = cpu.mxcsr;
-    cpu.mxcsr &= ~u32(MX_FLAGS);
-    if (!(saved & MX_UM)) cpu.mxcsr &= ~u32(MX_FZ);
-    return saved;
-}
-namespace {
-u32 unmasked_flags(Cpu &cpu) { return cpu.mxcsr & MX_FLAGS; }
-}  // namespace
 #endif
 
-void unmasked_end(Cpu &cpu, u32 saved, Tiny tiny, const Xmm *result) {
-    u32 flags = unmasked_flags(cpu);
+// With clear flags, so that those of the one instruction are seen; soft kernels set them in Cpu::mxcsr.
+u32 unmasked_begin(Cpu &cpu, bool soft) {
+    u32 saved = read_mxcsr(cpu);
+    cpu.mxcsr = saved & ~u32(MX_FLAGS);
+#if HOST_SSE2
+    if (!soft) set_host_mxcsr(guest_in_host(cpu.mxcsr));
+#endif
+    return saved;
+}
+void unmasked_end(Cpu &cpu, u32 saved, bool soft) {
+    u32 flags = (soft ? cpu.mxcsr : read_mxcsr(cpu)) & MX_FLAGS;
     u32 unmasked = ~(saved >> 7) & MX_FLAGS;
-    if (unmasked & MX_UE) {
-        auto tiny32 = [&](unsigned i) { return (result->ud[i] & 0x7f800000) == 0 && (result->ud[i] & 0x7fffff); };
-        auto tiny64 = [&](unsigned i) { return (result->uq[i] >> 52 & 0x7ff) == 0 && (result->uq[i] << 12); };
-        bool found = false;
-        if (tiny == TINY_SS || tiny == TINY_PS)
-            for (unsigned i = 0; i < (tiny == TINY_PS ? 4 : 1); i++) found |= tiny32(i);
-        if (tiny == TINY_SD || tiny == TINY_PD)
-            for (unsigned i = 0; i < (tiny == TINY_PD ? 2 : 1); i++) found |= tiny64(i);
-        if (found) flags |= MX_UE;
-    }
     // An unmasked exception of the operands (I, D, Z) comes before the operation, so none of the result is seen (SDM Vol. 1 11.5.3).
     constexpr u32 before = MX_IE | MX_DE | MX_ZE;
     if (flags & unmasked & before) flags &= before;

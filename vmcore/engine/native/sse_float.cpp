@@ -2,44 +2,44 @@
 #include "sse_rules.h"
 
 // ---- four operand shapes: packed and scalar, single and double
-#define ARITHMETIC(name, tiny_ps, tiny_pd, tiny_ss, tiny_sd)                                                                 \
+#define ARITHMETIC(name)                                                                                                     \
     void x_##name##ps(Cpu &cpu, const Op &op) {                                                                              \
         Xmm b = read_wx(cpu, op);                                                                                            \
         Xmm &d = xmm(cpu, op.r);                                                                                             \
-        d = fp_run(cpu, tiny_ps, [&] { return h_##name##ps(cpu, d, b); });                                                   \
+        d = FP_RUN(name##ps, cpu, d, b);                                                                              \
     }                                                                                                                        \
     void x_##name##pd(Cpu &cpu, const Op &op) {                                                                              \
         Xmm b = read_wx(cpu, op);                                                                                            \
         Xmm &d = xmm(cpu, op.r);                                                                                             \
-        d = fp_run(cpu, tiny_pd, [&] { return h_##name##pd(cpu, d, b); });                                                   \
+        d = FP_RUN(name##pd, cpu, d, b);                                                                              \
     }                                                                                                                        \
     void x_##name##ss(Cpu &cpu, const Op &op) {                                                                              \
         Xmm b = read_wd(cpu, op);                                                                                            \
         Xmm &d = xmm(cpu, op.r);                                                                                             \
-        d = fp_run(cpu, tiny_ss, [&] { return h_##name##ss(cpu, d, b); });                                                   \
+        d = FP_RUN(name##ss, cpu, d, b);                                                                              \
     }                                                                                                                        \
     void x_##name##sd(Cpu &cpu, const Op &op) {                                                                              \
         Xmm b = read_wq(cpu, op);                                                                                            \
         Xmm &d = xmm(cpu, op.r);                                                                                             \
-        d = fp_run(cpu, tiny_sd, [&] { return h_##name##sd(cpu, d, b); });                                                   \
+        d = FP_RUN(name##sd, cpu, d, b);                                                                              \
     }                                                                                                                        \
     FLOAT_RULE(name##ps, 16)                                                                                                 \
     FLOAT_RULE(name##pd, 16)                                                                                                 \
     FLOAT_RULE(name##ss, 4)                                                                                                  \
     FLOAT_RULE(name##sd, 8)
-ARITHMETIC(add, TINY_PS, TINY_PD, TINY_SS, TINY_SD)
-ARITHMETIC(sub, TINY_PS, TINY_PD, TINY_SS, TINY_SD)
-ARITHMETIC(mul, TINY_PS, TINY_PD, TINY_SS, TINY_SD)
-ARITHMETIC(div, TINY_PS, TINY_PD, TINY_SS, TINY_SD)
-ARITHMETIC(min, TINY_NONE, TINY_NONE, TINY_NONE, TINY_NONE)
-ARITHMETIC(max, TINY_NONE, TINY_NONE, TINY_NONE, TINY_NONE)
-ARITHMETIC(sqrt, TINY_NONE, TINY_NONE, TINY_NONE, TINY_NONE)
+ARITHMETIC(add)
+ARITHMETIC(sub)
+ARITHMETIC(mul)
+ARITHMETIC(div)
+ARITHMETIC(min)
+ARITHMETIC(max)
+ARITHMETIC(sqrt)
 
 #define COMPARE(shape, read)                                                                                                 \
     void x_cmp##shape(Cpu &cpu, const Op &op) {                                                                              \
         Xmm b = read(cpu, op);                                                                                               \
         Xmm &d = xmm(cpu, op.r);                                                                                             \
-        d = fp_run(cpu, TINY_NONE, [&] { return h_cmp##shape(cpu, d, b, unsigned(op.imm)); });                               \
+        d = FP_RUN(cmp##shape, cpu, d, b, unsigned(op.imm));                                                      \
     }
 COMPARE(ps, read_wx)
 COMPARE(pd, read_wx)
@@ -69,7 +69,7 @@ COMPARE_RULE(sd, 8)
 #define ORDER(name, read)                                                                                                    \
     void x_##name(Cpu &cpu, const Op &op) {                                                                                  \
         Xmm b = read(cpu, op);                                                                                               \
-        set_arith_flags(cpu, fp_run(cpu, TINY_NONE, [&] { return h_##name(cpu, xmm(cpu, op.r), b); }));                      \
+        set_arith_flags(cpu, FP_RUN(name, cpu, xmm(cpu, op.r), b));                                                 \
     }
 ORDER(comiss, read_wd)
 ORDER(comisd, read_wq)
@@ -144,14 +144,14 @@ Xmm singles(u32 a, u32 b, u32 c, u32 d) { return xmm_of(a | u64(b) << 32, c | u6
     void x_h##name##ps(Cpu &cpu, const Op &op) {                                                                             \
         Xmm b = read_wx(cpu, op);                                                                                            \
         Xmm &d = xmm(cpu, op.r);                                                                                             \
-        d = fp_run(cpu, TINY_PS, [&] {                                                                                       \
-            return h_##name##ps(cpu, singles(d.ud[0], d.ud[2], b.ud[0], b.ud[2]), singles(d.ud[1], d.ud[3], b.ud[1], b.ud[3])); \
-        });                                                                                                                  \
+        Xmm even = singles(d.ud[0], d.ud[2], b.ud[0], b.ud[2]), odd = singles(d.ud[1], d.ud[3], b.ud[1], b.ud[3]);           \
+        d = FP_RUN(name##ps, cpu, even, odd);                                                                                \
     }                                                                                                                        \
     void x_h##name##pd(Cpu &cpu, const Op &op) {                                                                             \
         Xmm b = read_wx(cpu, op);                                                                                            \
         Xmm &d = xmm(cpu, op.r);                                                                                             \
-        d = fp_run(cpu, TINY_PD, [&] { return h_##name##pd(cpu, xmm_of(d.uq[0], b.uq[0]), xmm_of(d.uq[1], b.uq[1])); });     \
+        Xmm even = xmm_of(d.uq[0], b.uq[0]), odd = xmm_of(d.uq[1], b.uq[1]);                                                 \
+        d = FP_RUN(name##pd, cpu, even, odd);                                                                                \
     }
 HORIZONTAL(add)
 HORIZONTAL(sub)
@@ -160,46 +160,43 @@ void x_addsubps(Cpu &cpu, const Op &op) {
     Xmm b = read_wx(cpu, op);
     Xmm &d = xmm(cpu, op.r);
     constexpr u64 even = 0xffffffff, odd = ~even;
-    d = fp_run(cpu, TINY_PS, [&] {
-        return merged(masked(h_subps(cpu, masked(d, even, even), masked(b, even, even)), even, even),
-                      masked(h_addps(cpu, masked(d, odd, odd), masked(b, odd, odd)), odd, odd));
-    });
+    auto both = [&](auto sub, auto add) {
+        return merged(masked(sub(cpu, masked(d, even, even), masked(b, even, even)), even, even),
+                      masked(add(cpu, masked(d, odd, odd), masked(b, odd, odd)), odd, odd));
+    };
+    d = fp_run(cpu, [&] { return both(h_subps, h_addps); }, [&] { return both(s_subps, s_addps); });
 }
 void x_addsubpd(Cpu &cpu, const Op &op) {
     Xmm b = read_wx(cpu, op);
     Xmm &d = xmm(cpu, op.r);
-    d = fp_run(cpu, TINY_PD, [&] {
-        return xmm_of(h_subpd(cpu, low64(d.uq[0]), low64(b.uq[0])).uq[0], h_addpd(cpu, low64(d.uq[1]), low64(b.uq[1])).uq[0]);
-    });
+    auto both = [&](auto sub, auto add) {
+        return xmm_of(sub(cpu, low64(d.uq[0]), low64(b.uq[0])).uq[0], add(cpu, low64(d.uq[1]), low64(b.uq[1])).uq[0]);
+    };
+    d = fp_run(cpu, [&] { return both(h_subpd, h_addpd); }, [&] { return both(s_subpd, s_addpd); });
 }
 
-// ---- SSE4.1 dot products: the order of the additions is the manual's
+// ---- SSE4.1 dot products: the order of the additions is the manual's; an unmasked exception of a step ends the instruction there
 void x_dpps(Cpu &cpu, const Op &op) {
-    Xmm b = read_wx(cpu, op);
-    Xmm &d = xmm(cpu, op.r);
-    d = fp_run(cpu, TINY_PS, [&] {
-        Xmm x = d, y = b;
-        for (unsigned i = 0; i < 4; i++)
-            if (!(op.imm >> (4 + i) & 1)) x.ud[i] = y.ud[i] = 0;
-        Xmm p = h_mulps(cpu, x, y);
-        Xmm pairs = h_addps(cpu, singles(p.ud[0], p.ud[2], 0, 0), singles(p.ud[1], p.ud[3], 0, 0));
-        u32 sum = h_addps(cpu, low64(pairs.ud[0]), low64(pairs.ud[1])).ud[0];
-        Xmm r;
-        for (unsigned i = 0; i < 4; i++) r.ud[i] = op.imm >> i & 1 ? sum : 0;
-        return r;
-    });
+    Xmm y = read_wx(cpu, op);
+    Xmm &d = xmm(cpu, op.r), x = d;
+    for (unsigned i = 0; i < 4; i++)
+        if (!(op.imm >> (4 + i) & 1)) x.ud[i] = y.ud[i] = 0;
+    Xmm p = FP_RUN(mulps, cpu, x, y);
+    Xmm even = singles(p.ud[0], p.ud[2], 0, 0), odd = singles(p.ud[1], p.ud[3], 0, 0);
+    Xmm pairs = FP_RUN(addps, cpu, even, odd);
+    Xmm low = low64(pairs.ud[0]), high = low64(pairs.ud[1]);
+    u32 sum = FP_RUN(addps, cpu, low, high).ud[0];
+    for (unsigned i = 0; i < 4; i++) d.ud[i] = op.imm >> i & 1 ? sum : 0;
 }
 void x_dppd(Cpu &cpu, const Op &op) {
-    Xmm b = read_wx(cpu, op);
-    Xmm &d = xmm(cpu, op.r);
-    d = fp_run(cpu, TINY_PD, [&] {
-        Xmm x = d, y = b;
-        for (unsigned i = 0; i < 2; i++)
-            if (!(op.imm >> (4 + i) & 1)) x.uq[i] = y.uq[i] = 0;
-        Xmm p = h_mulpd(cpu, x, y);
-        u64 sum = h_addpd(cpu, low64(p.uq[0]), low64(p.uq[1])).uq[0];
-        return xmm_of(op.imm & 1 ? sum : 0, op.imm & 2 ? sum : 0);
-    });
+    Xmm y = read_wx(cpu, op);
+    Xmm &d = xmm(cpu, op.r), x = d;
+    for (unsigned i = 0; i < 2; i++)
+        if (!(op.imm >> (4 + i) & 1)) x.uq[i] = y.uq[i] = 0;
+    Xmm p = FP_RUN(mulpd, cpu, x, y);
+    Xmm low = low64(p.uq[0]), high = low64(p.uq[1]);
+    u64 sum = FP_RUN(addpd, cpu, low, high).uq[0];
+    d = xmm_of(op.imm & 1 ? sum : 0, op.imm & 2 ? sum : 0);
 }
 
 // ---- SSE4.1 ROUND: to an integral value, by the immediate's or MXCSR's rounding; bit 3 suppresses the precision exception
@@ -207,7 +204,7 @@ namespace {
 template <class T, unsigned FRACTION> T round_integral(Cpu &cpu, T v, unsigned control, u32 *flags) {
     constexpr T sign_bit = T(1) << (kBits<T> - 1), fraction_mask = (T(1) << FRACTION) - 1;
     constexpr unsigned exponent_mask = (1u << (kBits<T> - 1 - FRACTION)) - 1, bias = exponent_mask >> 1;
-    u32 mxcsr = rounding_controls(cpu);
+    u32 mxcsr = cpu.mxcsr;
     unsigned mode = control & 4 ? mxcsr >> 13 & 3 : control & 3;
     T sign = v & sign_bit, magnitude = v & ~sign_bit;
     unsigned exponent = unsigned(v >> FRACTION) & exponent_mask;
@@ -240,13 +237,14 @@ template <class T, unsigned FRACTION> T round_integral(Cpu &cpu, T v, unsigned c
 }
 template <class T, unsigned FRACTION> void round_lanes(Cpu &cpu, const Op &op, const Xmm &b, unsigned count) {
     Xmm r = xmm(cpu, op.r);
-    r = fp_run(cpu, TINY_NONE, [&] {
-        u32 flags = 0;
-        for (unsigned i = 0; i < count; i++) lanes<T>(r)[i] = round_integral<T, FRACTION>(cpu, lanes<T>(b)[i], unsigned(op.imm), &flags);
-        if (op.imm & 8) flags &= ~u32(MX_PE);
-        raise_flags(cpu, flags);
-        return r;
-    });
+    u32 flags = 0;
+    for (unsigned i = 0; i < count; i++) lanes<T>(r)[i] = round_integral<T, FRACTION>(cpu, lanes<T>(b)[i], unsigned(op.imm), &flags);
+    if (op.imm & 8) flags &= ~u32(MX_PE);
+    if (flags) {
+        u32 saved = unmasked_begin(cpu, true);
+        cpu.mxcsr |= flags;
+        unmasked_end(cpu, saved, true);
+    }
     xmm(cpu, op.r) = r;
 }
 }  // namespace

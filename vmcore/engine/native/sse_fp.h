@@ -11,24 +11,24 @@ enum : u32 {
     MX_RC = 3 << 13, MX_FZ = 1 << 15, MX_ALL = 0xffff,
 };
 
+#include "sse_soft.h"
 #if HOST_SSE2
 #include "sse_host.h"
-#else
-#include "sse_soft.h"
 #endif
 
-// Which lanes of the result an unmasked underflow exception looks at: it is raised for tiny results even when they are exact (SDM Vol. 1
-// 4.9.1.5), which the host does not tell while it masks the exception.
-enum Tiny : u8 { TINY_NONE, TINY_SS, TINY_PS, TINY_SD, TINY_PD };
+// fpenv.cpp: around a kernel while an exception is unmasked.  The end raises #XM or #UD.
+u32 unmasked_begin(Cpu &cpu, bool soft);
+void unmasked_end(Cpu &cpu, u32 saved, bool soft);
 
-u32 unmasked_begin(Cpu &cpu);                                               // fpenv.cpp
-void unmasked_end(Cpu &cpu, u32 saved, Tiny tiny, const Xmm *result);       // raises #XM or #UD
-
-template <class K> ALWAYS_INLINE auto fp_run(Cpu &cpu, Tiny tiny, K kernel) {
-    if (LIKELY((cpu.mxcsr & MX_MASKS) == MX_MASKS)) return kernel();
-    u32 saved = unmasked_begin(cpu);
-    auto result = kernel();
-    if constexpr (sizeof(result) == sizeof(Xmm)) unmasked_end(cpu, saved, tiny, &result);
-    else unmasked_end(cpu, saved, TINY_NONE, nullptr);
+// Runs `host`, or `soft` where the host cannot tell what the guest must see.
+template <class H, class S> ALWAYS_INLINE auto fp_run(Cpu &cpu, H host, S soft) {
+    if (LIKELY((cpu.mxcsr & MX_MASKS) == MX_MASKS)) return host();
+    const bool in_soft = !HOST_SSE2 || !(cpu.mxcsr & MX_UM);
+    u32 saved = unmasked_begin(cpu, in_soft);
+    auto result = in_soft ? soft() : host();
+    unmasked_end(cpu, saved, in_soft);
     return result;
 }
+// One kernel.
+#define FP_RUN(kernel, ...)                                                                                                  \
+    fp_run(cpu, [&] { return h_##kernel(__VA_ARGS__); }, [&] { return s_##kernel(__VA_ARGS__); })

@@ -8,10 +8,6 @@ ALWAYS_INLINE u32 host_mxcsr() {
     return v;
 }
 ALWAYS_INLINE void set_host_mxcsr(u32 v) { asm volatile("ldmxcsr %0" : : "m"(v)); }
-ALWAYS_INLINE void raise_flags(Cpu &, u32 flags) {
-    if (flags) set_host_mxcsr(host_mxcsr() | flags);
-}
-ALWAYS_INLINE u32 rounding_controls(const Cpu &cpu) { return cpu.mxcsr; }
 
 #define HOST_BINARY(name)                                                                                                    \
     ALWAYS_INLINE Xmm h_##name(Cpu &, Xmm a, const Xmm &b) {                                                                 \

@@ -1,4 +1,6 @@
-// SSE kernels in integers, for hosts that are not x86-64.  Flags go to the guest's MXCSR directly.
+// SSE kernels in integers, for hosts that are not x86-64, and everywhere while the guest has the underflow exception unmasked: then a tiny result is
+// reported even if it is exact, and inexactness is judged as if the exponent had no bounds (SDM Vol. 1 4.9.1.5), which no masked host instruction
+// tells.  Flags go to Cpu::mxcsr directly.
 #pragma once
 #include "softfloat.h"
 
@@ -167,14 +169,11 @@ template <class FROM, class TO> typename TO::Bits convert(Cpu &cpu, typename FRO
 
 }  // namespace soft
 
-inline void raise_flags(Cpu &cpu, u32 flags) { cpu.mxcsr |= flags; }
-inline u32 rounding_controls(const Cpu &cpu) { return cpu.mxcsr; }
-
 #define SOFT_ARITHMETIC(name, O)                                                                                             \
-    inline Xmm h_##name##ps(Cpu &cpu, Xmm a, const Xmm &b) { return soft::arithmetic<soft::Single, soft::O, true>(cpu, a, b); } \
-    inline Xmm h_##name##pd(Cpu &cpu, Xmm a, const Xmm &b) { return soft::arithmetic<soft::Double, soft::O, true>(cpu, a, b); } \
-    inline Xmm h_##name##ss(Cpu &cpu, Xmm a, const Xmm &b) { return soft::arithmetic<soft::Single, soft::O, false>(cpu, a, b); } \
-    inline Xmm h_##name##sd(Cpu &cpu, Xmm a, const Xmm &b) { return soft::arithmetic<soft::Double, soft::O, false>(cpu, a, b); }
+    inline Xmm s_##name##ps(Cpu &cpu, Xmm a, const Xmm &b) { return soft::arithmetic<soft::Single, soft::O, true>(cpu, a, b); } \
+    inline Xmm s_##name##pd(Cpu &cpu, Xmm a, const Xmm &b) { return soft::arithmetic<soft::Double, soft::O, true>(cpu, a, b); } \
+    inline Xmm s_##name##ss(Cpu &cpu, Xmm a, const Xmm &b) { return soft::arithmetic<soft::Single, soft::O, false>(cpu, a, b); } \
+    inline Xmm s_##name##sd(Cpu &cpu, Xmm a, const Xmm &b) { return soft::arithmetic<soft::Double, soft::O, false>(cpu, a, b); }
 SOFT_ARITHMETIC(add, ADD)
 SOFT_ARITHMETIC(sub, SUB)
 SOFT_ARITHMETIC(mul, MUL)
@@ -184,62 +183,123 @@ SOFT_ARITHMETIC(max, MAX)
 SOFT_ARITHMETIC(sqrt, SQRT)
 #undef SOFT_ARITHMETIC
 
-inline Xmm h_cmpps(Cpu &cpu, Xmm a, const Xmm &b, unsigned p) { return soft::compare<soft::Single, true>(cpu, a, b, p); }
-inline Xmm h_cmppd(Cpu &cpu, Xmm a, const Xmm &b, unsigned p) { return soft::compare<soft::Double, true>(cpu, a, b, p); }
-inline Xmm h_cmpss(Cpu &cpu, Xmm a, const Xmm &b, unsigned p) { return soft::compare<soft::Single, false>(cpu, a, b, p); }
-inline Xmm h_cmpsd(Cpu &cpu, Xmm a, const Xmm &b, unsigned p) { return soft::compare<soft::Double, false>(cpu, a, b, p); }
-inline u32 h_comiss(Cpu &cpu, const Xmm &a, const Xmm &b) { return soft::compare_flags<soft::Single>(cpu, a, b, false); }
-inline u32 h_comisd(Cpu &cpu, const Xmm &a, const Xmm &b) { return soft::compare_flags<soft::Double>(cpu, a, b, false); }
-inline u32 h_ucomiss(Cpu &cpu, const Xmm &a, const Xmm &b) { return soft::compare_flags<soft::Single>(cpu, a, b, true); }
-inline u32 h_ucomisd(Cpu &cpu, const Xmm &a, const Xmm &b) { return soft::compare_flags<soft::Double>(cpu, a, b, true); }
+inline Xmm s_cmpps(Cpu &cpu, Xmm a, const Xmm &b, unsigned p) { return soft::compare<soft::Single, true>(cpu, a, b, p); }
+inline Xmm s_cmppd(Cpu &cpu, Xmm a, const Xmm &b, unsigned p) { return soft::compare<soft::Double, true>(cpu, a, b, p); }
+inline Xmm s_cmpss(Cpu &cpu, Xmm a, const Xmm &b, unsigned p) { return soft::compare<soft::Single, false>(cpu, a, b, p); }
+inline Xmm s_cmpsd(Cpu &cpu, Xmm a, const Xmm &b, unsigned p) { return soft::compare<soft::Double, false>(cpu, a, b, p); }
+inline u32 s_comiss(Cpu &cpu, const Xmm &a, const Xmm &b) { return soft::compare_flags<soft::Single>(cpu, a, b, false); }
+inline u32 s_comisd(Cpu &cpu, const Xmm &a, const Xmm &b) { return soft::compare_flags<soft::Double>(cpu, a, b, false); }
+inline u32 s_ucomiss(Cpu &cpu, const Xmm &a, const Xmm &b) { return soft::compare_flags<soft::Single>(cpu, a, b, true); }
+inline u32 s_ucomisd(Cpu &cpu, const Xmm &a, const Xmm &b) { return soft::compare_flags<soft::Double>(cpu, a, b, true); }
 
-inline Xmm h_cvtdq2ps(Cpu &cpu, Xmm a, const Xmm &b) {
+inline Xmm s_cvtdq2ps(Cpu &cpu, Xmm a, const Xmm &b) {
     for (unsigned i = 0; i < 4; i++) a.ud[i] = soft::from_int<soft::Single>(cpu, b.sd[i]);
     return a;
 }
-inline Xmm h_cvtdq2pd(Cpu &cpu, Xmm, const Xmm &b) {
+inline Xmm s_cvtdq2pd(Cpu &cpu, Xmm, const Xmm &b) {
     return xmm_of(soft::from_int<soft::Double>(cpu, b.sd[0]), soft::from_int<soft::Double>(cpu, b.sd[1]));
 }
 #define SOFT_PACKED_TO_INT(t, truncate)                                                                                      \
-    inline Xmm h_cvt##t##ps2dq(Cpu &cpu, Xmm a, const Xmm &b) {                                                              \
+    inline Xmm s_cvt##t##ps2dq(Cpu &cpu, Xmm a, const Xmm &b) {                                                              \
         for (unsigned i = 0; i < 4; i++) a.ud[i] = u32(soft::to_int<soft::Single>(cpu, b.ud[i], 32, truncate));              \
         return a;                                                                                                            \
     }                                                                                                                        \
-    inline Xmm h_cvt##t##pd2dq(Cpu &cpu, Xmm, const Xmm &b) {                                                                \
+    inline Xmm s_cvt##t##pd2dq(Cpu &cpu, Xmm, const Xmm &b) {                                                                \
         u32 low = u32(soft::to_int<soft::Double>(cpu, b.uq[0], 32, truncate));                                               \
         return low64(low | u64(u32(soft::to_int<soft::Double>(cpu, b.uq[1], 32, truncate))) << 32);                          \
     }
 SOFT_PACKED_TO_INT(, false)
 SOFT_PACKED_TO_INT(t, true)
 #undef SOFT_PACKED_TO_INT
-inline Xmm h_cvtps2pd(Cpu &cpu, Xmm, const Xmm &b) {
+inline Xmm s_cvtps2pd(Cpu &cpu, Xmm, const Xmm &b) {
     return xmm_of(soft::convert<soft::Single, soft::Double>(cpu, b.ud[0]), soft::convert<soft::Single, soft::Double>(cpu, b.ud[1]));
 }
-inline Xmm h_cvtpd2ps(Cpu &cpu, Xmm, const Xmm &b) {
+inline Xmm s_cvtpd2ps(Cpu &cpu, Xmm, const Xmm &b) {
     u32 low = soft::convert<soft::Double, soft::Single>(cpu, b.uq[0]);
     return low64(low | u64(soft::convert<soft::Double, soft::Single>(cpu, b.uq[1])) << 32);
 }
-inline Xmm h_cvtss2sd(Cpu &cpu, Xmm a, const Xmm &b) {
+inline Xmm s_cvtss2sd(Cpu &cpu, Xmm a, const Xmm &b) {
     a.uq[0] = soft::convert<soft::Single, soft::Double>(cpu, b.ud[0]);
     return a;
 }
-inline Xmm h_cvtsd2ss(Cpu &cpu, Xmm a, const Xmm &b) {
+inline Xmm s_cvtsd2ss(Cpu &cpu, Xmm a, const Xmm &b) {
     a.ud[0] = soft::convert<soft::Double, soft::Single>(cpu, b.uq[0]);
     return a;
 }
 #define SOFT_SCALAR(format, F, lane)                                                                                         \
-    inline Xmm h_cvtsi2##format##32(Cpu &cpu, Xmm a, u32 v) {                                                                \
+    inline Xmm s_cvtsi2##format##32(Cpu &cpu, Xmm a, u32 v) {                                                                \
         a.lane[0] = soft::from_int<soft::F>(cpu, i32(v));                                                                    \
         return a;                                                                                                            \
     }                                                                                                                        \
-    inline Xmm h_cvtsi2##format##64(Cpu &cpu, Xmm a, u64 v) {                                                                \
+    inline Xmm s_cvtsi2##format##64(Cpu &cpu, Xmm a, u64 v) {                                                                \
         a.lane[0] = soft::from_int<soft::F>(cpu, i64(v));                                                                    \
         return a;                                                                                                            \
     }                                                                                                                        \
-    inline u32 h_cvt##format##2si32(Cpu &cpu, const Xmm &b) { return u32(soft::to_int<soft::F>(cpu, b.lane[0], 32, false)); } \
-    inline u64 h_cvt##format##2si64(Cpu &cpu, const Xmm &b) { return soft::to_int<soft::F>(cpu, b.lane[0], 64, false); }      \
-    inline u32 h_cvtt##format##2si32(Cpu &cpu, const Xmm &b) { return u32(soft::to_int<soft::F>(cpu, b.lane[0], 32, true)); } \
-    inline u64 h_cvtt##format##2si64(Cpu &cpu, const Xmm &b) { return soft::to_int<soft::F>(cpu, b.lane[0], 64, true); }
+    inline u32 s_cvt##format##2si32(Cpu &cpu, const Xmm &b) { return u32(soft::to_int<soft::F>(cpu, b.lane[0], 32, false)); } \
+    inline u64 s_cvt##format##2si64(Cpu &cpu, const Xmm &b) { return soft::to_int<soft::F>(cpu, b.lane[0], 64, false); }      \
+    inline u32 s_cvtt##format##2si32(Cpu &cpu, const Xmm &b) { return u32(soft::to_int<soft::F>(cpu, b.lane[0], 32, true)); } \
+    inline u64 s_cvtt##format##2si64(Cpu &cpu, const Xmm &b) { return soft::to_int<soft::F>(cpu, b.lane[0], 64, true); }
 SOFT_SCALAR(ss, Single, ud)
 SOFT_SCALAR(sd, Double, uq)
 #undef SOFT_SCALAR
+
+#if !HOST_SSE2
+#define h_addps s_addps
+#define h_addpd s_addpd
+#define h_addss s_addss
+#define h_addsd s_addsd
+#define h_subps s_subps
+#define h_subpd s_subpd
+#define h_subss s_subss
+#define h_subsd s_subsd
+#define h_mulps s_mulps
+#define h_mulpd s_mulpd
+#define h_mulss s_mulss
+#define h_mulsd s_mulsd
+#define h_divps s_divps
+#define h_divpd s_divpd
+#define h_divss s_divss
+#define h_divsd s_divsd
+#define h_minps s_minps
+#define h_minpd s_minpd
+#define h_minss s_minss
+#define h_minsd s_minsd
+#define h_maxps s_maxps
+#define h_maxpd s_maxpd
+#define h_maxss s_maxss
+#define h_maxsd s_maxsd
+#define h_sqrtps s_sqrtps
+#define h_sqrtpd s_sqrtpd
+#define h_sqrtss s_sqrtss
+#define h_sqrtsd s_sqrtsd
+#define h_cmpps s_cmpps
+#define h_cmppd s_cmppd
+#define h_cmpss s_cmpss
+#define h_cmpsd s_cmpsd
+#define h_comiss s_comiss
+#define h_comisd s_comisd
+#define h_ucomiss s_ucomiss
+#define h_ucomisd s_ucomisd
+#define h_cvtdq2ps s_cvtdq2ps
+#define h_cvtdq2pd s_cvtdq2pd
+#define h_cvtps2dq s_cvtps2dq
+#define h_cvttps2dq s_cvttps2dq
+#define h_cvtpd2dq s_cvtpd2dq
+#define h_cvttpd2dq s_cvttpd2dq
+#define h_cvtps2pd s_cvtps2pd
+#define h_cvtpd2ps s_cvtpd2ps
+#define h_cvtss2sd s_cvtss2sd
+#define h_cvtsd2ss s_cvtsd2ss
+#define h_cvtsi2ss32 s_cvtsi2ss32
+#define h_cvtsi2ss64 s_cvtsi2ss64
+#define h_cvtsi2sd32 s_cvtsi2sd32
+#define h_cvtsi2sd64 s_cvtsi2sd64
+#define h_cvtss2si32 s_cvtss2si32
+#define h_cvtss2si64 s_cvtss2si64
+#define h_cvtsd2si32 s_cvtsd2si32
+#define h_cvtsd2si64 s_cvtsd2si64
+#define h_cvttss2si32 s_cvttss2si32
+#define h_cvttss2si64 s_cvttss2si64
+#define h_cvttsd2si32 s_cvttsd2si32
+#define h_cvttsd2si64 s_cvttsd2si64
+#endif
