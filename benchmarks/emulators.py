@@ -110,29 +110,35 @@ class Tcg(Emulator):
 
 
 class Bochs(Emulator):
+    """Debian's bochs, with the packages bochsbios and vgabios: a build with its debugger, which costs some speed."""
+
     name = "bochs"
+    bios = Path("/usr/share/bochs/BIOS-bochs-latest")
+    vga = Path("/usr/share/bochs/VGABIOS-lgpl-latest")
 
     def available(self) -> bool:
-        return shutil.which("bochs") is not None and Path("/usr/share/bochs/BIOS-bochs-latest").exists()
+        return shutil.which("bochs") is not None and self.bios.exists() and self.vga.exists()
 
     def run(self, workload: Workload, image: Path) -> Result:
         directory = image.parent
         disk = build_disk(image, directory)
-        config = directory / "bochsrc"
+        config, commands = directory / "bochsrc", directory / "commands"
         config.write_text(
             "megs: 128\n"
-            "romimage: file=/usr/share/bochs/BIOS-bochs-latest\n"
-            "vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest\n"
-            "display_library: nogui\n"
+            f"romimage: file={self.bios}\n"
+            f"vgaromimage: file={self.vga}\n"
+            'display_library: rfb, options="timeout=0"\n'
+            "plugin_ctrl: speaker=0\nsound: waveoutdrv=dummy\n"
             "cpu: model=corei7_sandy_bridge_2600k, count=1, ips=200000000\n"
             "clock: sync=none\n"
             "ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n"
             f"ata0-master: type=disk, path={disk}, mode=flat, cylinders=65, heads=16, spt=63, translation=auto\n"
-            "boot: disk\nport_e9_hack: enabled=1\nlog: /dev/null\npanic: action=fatal\nerror: action=ignore\n"
+            f"boot: disk\nport_e9_hack: enabled=1\nlog: {directory / 'bochs.log'}\n"
+            "panic: action=fatal\nerror: action=ignore\n"
         )
-        lock = Path(f"{disk}.lock")
-        lock.unlink(missing_ok=True)
-        return _timed(["bochs", "-q", "-f", str(config)], prefix=b"")
+        commands.write_text("c\n")
+        Path(f"{disk}.lock").unlink(missing_ok=True)
+        return _timed(["bochs", "-q", "-f", str(config), "-rc", str(commands)], prefix=b"\n")
 
 
 class Unicorn(Emulator):
