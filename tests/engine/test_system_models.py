@@ -58,3 +58,12 @@ def test_topology_needs_a_sensible_number_of_processors() -> None:
     row = amd.leaf(0x80000001)
     assert row is not None
     assert row[2] == 3
+
+
+def test_the_document_lists_all_models_with_their_summaries() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "processors.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `")]
+    listed = {name.strip(" `"): summary.strip() for name, summary in rows}
+    assert set(listed) == set(model_names())
+    for name, summary in listed.items():
+        assert summary.removesuffix(" (the default)") == find_model(name).summary

@@ -116,6 +116,9 @@ void set_efer(Cpu &cpu, u64 value) {
     if (changed & EFER_NXE) tlb_flush(cpu);
 }
 
+// CR4 came with the features that it switches; before the Pentium some 486s had a few of them.
+static bool has_cr4(const Cpu &cpu) { return has(cpu, F_I586) || cr4_bits(cpu); }
+
 // MOV to and from CRn always have 64 bits in 64-bit mode and 32 outside.
 void x_mov_from_cr(Cpu &cpu, const Op &op) {
     u64 v;
@@ -124,7 +127,7 @@ void x_mov_from_cr(Cpu &cpu, const Op &op) {
     case 2: v = cpu.cr2; break;
     case 3: v = cpu.cr3; break;
     case 4:
-        if (!has(cpu, F_I586)) raise_ud(cpu);
+        if (!has_cr4(cpu)) raise_ud(cpu);
         v = cpu.cr4;
         break;
     case 8: v = cpu.cr8; break;
@@ -136,7 +139,7 @@ void x_mov_from_cr(Cpu &cpu, const Op &op) {
 
 void x_mov_to_cr(Cpu &cpu, const Op &op) {
     u64 v = in_64bit(cpu) ? cpu.gpr[op.m] : u32(cpu.gpr[op.m]);
-    if (op.r != 0 && op.r != 2 && op.r != 3 && op.r != 8 && (op.r != 4 || !has(cpu, F_I586))) raise_ud(cpu);
+    if (op.r != 0 && op.r != 2 && op.r != 3 && op.r != 8 && (op.r != 4 || !has_cr4(cpu))) raise_ud(cpu);
     need_cpl0(cpu);
     switch (op.r) {
     case 0: set_cr0(cpu, v); break;
