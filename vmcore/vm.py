@@ -370,10 +370,9 @@ class VirtualMachine:
         """Whether the machine still waits to be configured before it is built."""
         return False
 
-    async def serve_qmp(
-        self, endpoint: str, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Serve QMP at an endpoint until the machine ends: `address = await nursery.start(vm.serve_qmp, "unix:/tmp/qmp")`.
+    async def serve_qmp(self, endpoint: str, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve QMP at an endpoint until the machine ends: `address = await nursery.start(vm.serve_qmp,
+        "unix:/tmp/qmp")`.
 
         endpoint: "unix:PATH" (mode 0600), "tcp:HOST:PORT" (loopback if HOST is empty), or "fd:N" (an inherited socket).
         Raises UsageError for any other, and OSError where it cannot listen.

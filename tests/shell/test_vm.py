@@ -34,9 +34,18 @@ from vmcore import (
 )
 
 
+def state(vm: VirtualMachine) -> RunState:
+    """The run state, read anew: a property that changes behind the type checker's back."""
+    return vm.state
+
+
+def maps() -> int:
+    return len(Path("/proc/self/maps").read_text().splitlines())
+
+
 async def test_entering_builds_a_machine_on_which_nothing_has_run() -> None:
     async with VirtualMachine(flat=SPIN, memory="1M") as vm:
-        assert vm.state is RunState.PRELAUNCH
+        assert state(vm) is RunState.PRELAUNCH
         assert vm.instructions == 0
         assert vm.guest_ns == 0
         assert vm.cpu.rip == 0x7C00
@@ -48,7 +57,7 @@ async def test_a_run_with_a_number_of_instructions_retires_exactly_that_many() -
             before = vm.instructions
             assert await vm.run(instructions=count) == BudgetSpent()
             assert vm.instructions - before == count
-        assert vm.state is RunState.PAUSED
+        assert state(vm) is RunState.PAUSED
 
 
 async def test_a_run_with_seconds_ends_at_that_guest_time() -> None:
@@ -62,11 +71,11 @@ async def test_a_guest_that_powers_off_ends_the_run_and_says_why() -> None:
         with vm.events.subscribe(Event) as events:
             assert await vm.run() == ShutdownRequested(ShutdownCause.GUEST_SHUTDOWN)
             assert await events.receive() == Shutdown(guest=True, reason=ShutdownCause.GUEST_SHUTDOWN)
-        assert vm.state is RunState.SHUTDOWN
+        assert state(vm) is RunState.SHUTDOWN
         with pytest.raises(UsageError, match="off"):
             await vm.run()
         await vm.reset()
-        assert vm.state is RunState.PRELAUNCH
+        assert state(vm) is RunState.PRELAUNCH
         assert await vm.run() == ShutdownRequested(ShutdownCause.GUEST_SHUTDOWN)
 
 
@@ -74,11 +83,11 @@ async def test_free_running_start_stop_and_cont_say_resume_and_stop() -> None:
     async with VirtualMachine(flat=SPIN, memory="1M") as vm:
         with vm.events.subscribe(Resume | Stop) as events:
             await vm.start()
-            assert vm.state is RunState.RUNNING
+            assert state(vm) is RunState.RUNNING
             while vm.instructions < 1_000_000:
                 await trio.lowlevel.checkpoint()
             await vm.stop()
-            assert vm.state is RunState.PAUSED
+            assert state(vm) is RunState.PAUSED
             parked = vm.instructions
             await trio.testing.wait_all_tasks_blocked()
             assert vm.instructions == parked
@@ -163,7 +172,7 @@ async def test_quit_says_shutdown_and_ends_a_running_guest() -> None:
         async with vm.events.expect(Shutdown) as shutdown:
             await vm.quit()
         assert shutdown.value == Shutdown(guest=False, reason=ShutdownCause.HOST_QMP_QUIT)
-        assert vm.state is RunState.SHUTDOWN
+        assert state(vm) is RunState.SHUTDOWN
 
 
 async def test_cancelling_a_run_leaves_the_machine_consistent_and_resumable() -> None:
@@ -212,10 +221,13 @@ async def test_guest_time_passes_at_once_while_the_guest_idles() -> None:
 
 
 async def test_an_error_in_the_block_leaves_it_bare() -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with VirtualMachine(flat=SPIN, memory="1M") as vm:
             await vm.start()
-            _ = 1 / 0
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
 
 
 async def test_bad_configuration_is_refused_before_anything_runs() -> None:
@@ -271,14 +283,14 @@ async def test_leaving_the_block_leaves_no_thread_and_no_descriptor() -> None:
         await vm.start()
     gc.collect()
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
-    maps = len(Path("/proc/self/maps").read_text().splitlines())
+    mapped = maps()
     for _ in range(50):
         async with VirtualMachine(flat=SPIN, memory="64M") as vm:
             await vm.start()
     gc.collect()
     assert threading.active_count() == threads
     assert len(os.listdir("/proc/self/fd")) == descriptors
-    assert len(Path("/proc/self/maps").read_text().splitlines()) <= maps + 5
+    assert maps() <= mapped + 5
 
 
 def test_ctrl_c_ends_a_spinning_guest() -> None:
@@ -299,7 +311,7 @@ async def test_a_shutdown_that_is_to_pause_says_stop_and_stays() -> None:
         with vm.events.subscribe(Event) as events:
             await vm.start()
             await vm.wait_off()
-            assert vm.state is RunState.SHUTDOWN
+            assert state(vm) is RunState.SHUTDOWN
             seen = [events.receive_nowait() for _ in range(3)]
             assert seen == [Resume(), Shutdown(True, ShutdownCause.GUEST_SHUTDOWN), Stop()]
             with pytest.raises(UsageError, match="reset it first"):
@@ -311,4 +323,4 @@ async def test_a_reset_is_a_shutdown_where_the_reboot_action_says_so() -> None:
         with vm.events.subscribe(Event) as events:
             await vm.reset()
             assert events.receive_nowait() == Shutdown(False, ShutdownCause.HOST_QMP_SYSTEM_RESET)
-        assert vm.state is RunState.SHUTDOWN
+        assert state(vm) is RunState.SHUTDOWN

@@ -184,8 +184,15 @@ def _scalar(kind: Kind, text: bytes) -> Any:
 
 
 _ESCAPES: Final = {
-    "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t",
-    '"': '"', "'": "'", "\\": "\\", "/": "/",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    '"': '"',
+    "'": "'",
+    "\\": "\\",
+    "/": "/",
 }
 _PLAIN = re.compile(rb"[^\\\x80-\xff]*")
 _HEX = re.compile(r"[0-9a-fA-F]{4}")

@@ -1,11 +1,13 @@
 """One QMP connection without any I/O: bytes in, requests out; replies and events in, bytes out.
 
-A connection begins with the greeting and is in negotiation until `qmp_capabilities` succeeded; until then no other command
-exists and no event is sent.  What a request looks like is checked when its turn has come, not when it was read: a pipelined
-command behind `qmp_capabilities` finds the negotiation done.  The order of the checks is part of the interface:
+A connection begins with the greeting and is in negotiation until `qmp_capabilities` succeeded; until then no other
+command exists and no event is sent.  What a request looks like is checked when its turn has come, not when it was
+read: a pipelined command behind `qmp_capabilities` finds the negotiation done.  The order of the checks is part of
+the interface:
 
-1. it is an object; 2. each member is known and of the right type; 3. there is a command; 4. the command exists (now); 5. it may
-be run out of band, if it is to be; 6. the machine is built, or the command is for before; 7. the arguments.
+1. it is an object; 2. each member is known and of the right type; 3. there is a command; 4. the command exists
+(now); 5. it may be run out of band, if it is to be; 6. the machine is built, or the command is for before; 7. the
+arguments.
 
 Source: the recorded behaviour of QEMU 7.2, and the QMP specification.
 """
@@ -116,9 +118,7 @@ class QmpSession:
             if out_of_band and not command.allow_oob:
                 raise _generic(f"The command {name} does not support OOB")
             if preconfig and not command.allow_preconfig:
-                raise _generic(
-                    f"The command '{name}' is permitted only after machine initialization has completed"
-                )
+                raise _generic(f"The command '{name}' is permitted only after machine initialization has completed")
             return Invocation(command, arguments(command, given), id)
         except CommandError as error:
             return self.error(error, id)
@@ -178,7 +178,8 @@ _THROTTLED: Final[Mapping[str, str | None]] = {
 
 @final
 class EventThrottle:
-    """The limits on the rate of some events: the first goes out at once; of those that come within a second only the latest, when
+    """The limits on the rate of some events: the first goes out at once; of those that come within a second only
+    the latest, when
     the second is over.  Time is the host's, in seconds, given by the caller.
     """
 

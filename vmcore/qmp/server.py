@@ -1,10 +1,12 @@
 """The trio server around the protocol: listeners, connections, descriptors, events to all.
 
-A listener serves one client at a time: a second may connect and waits for the first to leave.  Each connection negotiates anew.
-Events go to every negotiated connection, and come before the reply of the command that caused them, because both go through one queue.
+A listener serves one client at a time: a second may connect and waits for the first to leave.  Each connection
+negotiates anew. Events go to every negotiated connection, and come before the reply of the command that caused
+them, because both go through one queue.
 
-Nothing that a client does holds up the machine.  A client that does not read stops being read from when its replies do not get
-away; events for it wait up to `OUTPUT_LIMIT` bytes, then it is disconnected, since it could never again be told the truth.
+Nothing that a client does holds up the machine.  A client that does not read stops being read from when its replies
+do not get away; events for it wait up to `OUTPUT_LIMIT` bytes, then it is disconnected, since it could never again
+be told the truth.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import stat
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
@@ -23,8 +26,8 @@ import trio
 from vmcore.model.errors import CommandError, DeviceModelError, UsageError, VmcoreError
 from vmcore.model.events import Event
 from vmcore.qmp.commands import load
-from vmcore.qmp.convert import event_data, to_wire
 from vmcore.qmp.commands.control import version
+from vmcore.qmp.convert import event_data, to_wire
 from vmcore.qmp.protocol import EventThrottle, Invocation, QmpSession, Request
 
 if TYPE_CHECKING:
@@ -287,7 +290,8 @@ async def serve(
     """Serve QMP at an endpoint until the machine ends; says the address that it listens at when it is ready.
 
     endpoint: "unix:PATH" (mode 0600), "tcp:HOST:PORT" (loopback where HOST is empty; port 0 picks one), "fd:N" (a
-    listening or connected socket that was inherited).  Raises UsageError for anything else, OSError where it cannot listen.
+    listening or connected socket that was inherited).  Raises UsageError for anything else, OSError where it cannot
+    listen.
     """
     kind, _, rest = endpoint.partition(":")
     if kind == "unix" and rest:
@@ -311,11 +315,9 @@ async def serve(
 
 
 async def _serve_unix(vm: VirtualMachine, hub: Hub, path: str, task_status: trio.TaskStatus[str]) -> None:
-    try:
+    with suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             os.unlink(path)
-    except FileNotFoundError:
-        pass
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         before = os.umask(0o177)
         try:
@@ -326,10 +328,8 @@ async def _serve_unix(vm: VirtualMachine, hub: Hub, path: str, task_status: trio
             listener.listen(1)
             await _accept(vm, hub, listener, f"unix:{path}", task_status)
         finally:
-            try:
+            with suppress(FileNotFoundError):
                 os.unlink(path)
-            except FileNotFoundError:
-                pass
 
 
 async def _serve_descriptor(
