@@ -21,6 +21,7 @@ from collections import Counter
 from typing import Any, Final, Self
 
 from vmcore.engine import FEATURES, Cpu, CpuModel, CpuState, PhysicalMemory, RunExit
+from vmcore.hardware import COLLECT, KEEP, READ, WRITE, Cells
 
 RAM_SIZE: Final = 0x20_0000
 TABLES: Final = 0x1_0000
@@ -51,8 +52,10 @@ class Fuzzer:
         self.memory.map_port(
             0x1F0, 8, self._read, self._write, lambda _, size, count: bytes(size * count), lambda _, size, data: None
         )
-        self.memory.map_port_latch(0x80, 4)
-        self.memory.map_port_sink(0xE9, lambda data: None)
+        cells = Cells(5)
+        cells.rules[:] = bytes((READ | WRITE, READ | WRITE, KEEP, COLLECT, 0))
+        cells.writable[:] = b"\xff\x0f" + bytes(3)
+        self.memory.map_port(0x80, 5, self._read, self._write, None, lambda _, size, data: None, cells=cells.buffers)
         model = CpuModel("fuzz", frozenset(FEATURES) - {"VENDOR_AMD"}, phys_bits=40)
         self.cpus = [Cpu(self.memory, index, model=model, seed=seed) for index in range(2)]
         for cpu in self.cpus:

@@ -305,36 +305,6 @@ def test_bulk_answer_of_the_wrong_size_is_an_error(memory: PhysicalMemory) -> No
         cpu.run(100)
 
 
-def test_latch_answers_without_python(memory: PhysicalMemory) -> None:
-    memory.map_port_latch(0x80, 2, value=0xA5)
-    cpu = real_mode(memory, "in al, 0x80; mov bl, al; mov al, 0x3c; out 0x81, al; in ax, 0x80; hlt")
-    assert cpu.run(100) is RunExit.HALT
-    assert (cpu.bl, cpu.ax) == (0xA5, 0x3CA5)
-    assert memory.port_latch(0x81) == 0x3C
-    with pytest.raises(UsageError, match="0x0082 is no latch"):
-        memory.port_latch(0x82)
-
-
-def test_sink_hands_over_lines_and_what_is_left_at_the_end(memory: PhysicalMemory) -> None:
-    pieces: list[bytes] = []
-    memory.map_port_sink(0xE9, pieces.append, readback=0xE9)
-    cpu = real_mode(memory, "mov si, 0x5000; l: lodsb; test al, al; jz e; out 0xe9, al; jmp l; e: in al, 0xe9; hlt")
-    memory.write(0x5000, b"one\ntwo\nthree\0")
-    assert cpu.run(1000) is RunExit.HALT
-    assert pieces == [b"one\n", b"two\n", b"three"]
-    assert cpu.al == 0xE9
-
-
-def test_exception_of_a_sink_comes_out_of_run(memory: PhysicalMemory) -> None:
-    def write(data: bytes) -> None:
-        raise ConnectionError(data.decode())
-
-    memory.map_port_sink(0xE9, write)
-    cpu = real_mode(memory, "mov al, 65; out 0xe9, al; hlt")
-    with pytest.raises(ConnectionError, match="A"):
-        cpu.run(1000)
-
-
 # Life
 
 
@@ -345,7 +315,7 @@ def test_cycle_of_memory_and_device_is_collected() -> None:
             self.memory.map_ram(0, 0x1000)
             self.memory.map_device(0x1000, 16, self.read, self.write)
             self.memory.map_port(0x10, 4, self.read, self.write)
-            self.memory.map_port_sink(0xE9, self.sink)
+            self.memory.map_port(0xE9, 1, None, None, None, self.write_bulk, writers={(0, 1): self.write_one})
             self.cpu = Cpu(self.memory)
             self.cpu.acknowledge = self.acknowledge
 
@@ -355,7 +325,10 @@ def test_cycle_of_memory_and_device_is_collected() -> None:
         def write(self, offset: int, value: int, size: int) -> None:
             return None
 
-        def sink(self, data: bytes) -> None:
+        def write_bulk(self, offset: int, size: int, data: bytes) -> None:
+            return None
+
+        def write_one(self, value: int) -> None:
             return None
 
         def acknowledge(self) -> int:

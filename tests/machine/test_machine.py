@@ -227,26 +227,26 @@ def test_what_a_serial_hook_raises_reaches_the_caller_and_the_guest_goes_on() ->
 
 
 def test_a_device_model_that_raises_is_named_with_its_register() -> None:
-    made = machine("mov al, 1; out 0x80, al; spin: jmp spin")
+    made = machine("mov al, 0x80; out 0x70, al; spin: jmp spin")
 
     class Broken(Exception):
         pass
 
-    def fail(event: object) -> None:
+    def fail(masked: bool) -> None:
         raise Broken
 
-    post = made.board.devices["/machine/post"]
-    post.emit = fail  # type: ignore[attr-defined]
+    rtc = made.board.devices["/machine/rtc"]
+    rtc.on_nmi_mask = fail  # type: ignore[attr-defined]
     with pytest.raises(DeviceModelError) as caught:
         made.run(until_ns=1000)
     error = caught.value
     assert isinstance(error.__cause__, Broken)
-    assert (error.device, error.register, error.instructions) == ("/machine/post", "CODE", 2)
+    assert (error.device, error.register, error.instructions) == ("/machine/rtc", "INDEX", 2)
     assert made.instructions == 2
-    assert made.cpus[0].al == 1
+    assert made.cpus[0].al == 0x80
     with pytest.raises(UsageError, match="reset or restore"):
         made.run(1)
-    post.emit = None  # type: ignore[attr-defined]
+    rtc.on_nmi_mask = None  # type: ignore[attr-defined]
     made.reset()
     assert made.run(10) == BudgetSpent()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from attrs import frozen
 
@@ -131,24 +131,31 @@ class Board(ABC):
                     memory.map_device(
                         region.base,
                         region.size,
-                        from_offset(device.mmio_read, offset),
-                        from_offset(device.mmio_write, offset),
+                        device.mmio_read,
+                        device.mmio_write,
+                        offset=offset,
+                        cells=device.cells.buffers,
+                        readers=device.readers(),
+                        writers=device.writers(),
                     )
-        memory.set_port_handlers(self.ports.read, self.ports.write)
         for claimed in self.ports.ranges:
             self.connect_ports(claimed)
 
     def connect_ports(self, claimed: PortRange) -> None:
         """Let the guest's accesses to a range go to its device directly."""
-        device, offset = claimed.device, claimed.offset
+        device = claimed.device
         bulk = bulk_ports(device)
         self.services.memory.map_port(
             claimed.base,
             claimed.length,
-            from_offset(device.port_read, offset),
-            from_offset(device.port_write, offset),
-            None if bulk is None else from_offset(bulk.read_bulk, offset),
-            None if bulk is None else from_offset(bulk.write_bulk, offset),
+            device.port_read,
+            device.port_write,
+            None if bulk is None else bulk.read_bulk,
+            None if bulk is None else bulk.write_bulk,
+            offset=claimed.offset,
+            cells=device.cells.buffers,
+            readers=device.readers(),
+            writers=device.writers(),
         )
 
     def disconnect(self) -> None:
@@ -156,18 +163,3 @@ class Board(ABC):
         memory = self.services.memory
         for start, size, _ in memory.regions():
             memory.unmap(start, size)
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def from_offset(access: Callable[Concatenate[int, P], R], offset: int) -> Callable[Concatenate[int, P], R]:
-    """The same access, for a range that shows a device's registers from `offset` on."""
-    if not offset:
-        return access
-
-    def shifted(at: int, /, *rest: P.args, **named: P.kwargs) -> R:
-        return access(at + offset, *rest, **named)
-
-    return shifted

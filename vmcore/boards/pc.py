@@ -287,13 +287,23 @@ class PcBoard(Board):
         for page in sorted(wanted - self._apic_pages):
             region = self.memory_map.at(page)
             if region is None:  # Over RAM or a device the board has no way to show it; what was there stays.
-                self.services.memory.map_device(page, APIC_PAGE, *self._apic_access(page))
+                self._map_apic(page)
                 self._apic_pages.add(page)
 
-    def _apic_access(self, page: int) -> tuple[Callable[[int, int], int], Callable[[int, int, int], None]]:
-        apics, turn = self.apics, self.services.turn
+    def _map_apic(self, page: int) -> None:
+        apics, turn, memory = self.apics, self.services.turn, self.services.memory
         if len(apics) == 1:
-            return apics[0].mmio_read, apics[0].mmio_write
+            apic = apics[0]
+            memory.map_device(
+                page,
+                APIC_PAGE,
+                apic.mmio_read,
+                apic.mmio_write,
+                cells=apic.cells.buffers,
+                readers=apic.readers(),
+                writers=apic.writers(),
+            )
+            return
 
         def read(offset: int, size: int) -> int:
             apic = apics[turn()]
@@ -306,7 +316,7 @@ class PcBoard(Board):
             if apic.enabled and apic.read_base() & ~0xFFF == page:
                 apic.mmio_write(offset, value, size)
 
-        return read, write
+        memory.map_device(page, APIC_PAGE, read, write)
 
     # --- timers
 

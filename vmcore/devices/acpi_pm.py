@@ -194,12 +194,6 @@ class AcpiPm(Device[AcpiPmState]):
         elif self.on_smi is not None:
             self.on_smi(value)
 
-    def port_read(self, offset: int, size: int) -> int:
-        """The PM timer first: some guests read little else."""
-        if offset == 8 and size == 4:
-            return self.clock.now * PM_TIMER_HZ // 1_000_000_000 & (1 << self.timer_bits) - 1
-        return Device.port_read(self, offset, size)
-
     # State
 
     def reset(self) -> None:

@@ -32,9 +32,8 @@ class Debugcon(Device[DebugconState]):
 
     DATA = Register(0, reset=READBACK, doc="Writes go to the host; reads give a constant.")
 
-    @DATA.on_read
-    def _read(self) -> int:
-        return self.readback
+    def __attrs_post_init__(self) -> None:
+        self.DATA = self.readback
 
     @DATA.on_write
     def _write(self, value: int) -> None:
@@ -54,7 +53,6 @@ class Debugcon(Device[DebugconState]):
 
     def reset(self) -> None:
         """Nothing to do: no state."""
-        super().reset()
 
     def save(self) -> DebugconState:
         return DebugconState()

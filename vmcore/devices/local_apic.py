@@ -10,13 +10,13 @@ expiry would raise an interrupt that is not pending already.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import final
 
 from attrs import define, field, frozen
 
 from vmcore.devices.apic_bus import ApicBus, Delivery
-from vmcore.hardware import NS_PER_SECOND, RO, WO, Clock, Device, IrqLine, Register, Timer
+from vmcore.hardware import KEEP, NS_PER_SECOND, READ, RO, WO, Clock, Device, IrqLine, Register, Timer
 
 VERSION = 0x0005_0014
 DEFAULT_BASE = 0xFEE0_0000
@@ -192,6 +192,8 @@ class LocalApic(Device[LocalApicState]):
 
     def __attrs_post_init__(self) -> None:
         self._timer = self.clock.timer(self._expired, f"local-apic-{self.apic_id}")
+        self.cells.allow(0x30, 4, READ)
+        self.cells.allow(0x80, 4, READ | KEEP)
         self._power_on()
         self.bus.attach_local(self)
 
@@ -397,6 +399,14 @@ class LocalApic(Device[LocalApicState]):
                 writer(value)
             elif (offset, 4) not in self._readers and not 0x100 <= offset < 0x280:
                 self._error(ILLEGAL_REGISTER)
+
+    def readers(self) -> Mapping[tuple[int, int], Callable[[], int]]:
+        """Registers are where they are declared; only what lies between them is special."""
+        return self._readers
+
+    def writers(self) -> Mapping[tuple[int, int], Callable[[int], None]]:
+        """Registers are where they are declared; only what lies between them is special."""
+        return self._writers
 
     def port_read(self, offset: int, size: int) -> int:
         """The same registers."""
@@ -680,7 +690,7 @@ class LocalApic(Device[LocalApicState]):
         self._initial, self._timer_base, self._timer_count = state.initial, state.timer_base, state.timer_count
         self._tsc_deadline = state.tsc_deadline
         self._lint0, self._lint1, self._extint = state.lint0, state.lint1, state.extint
-        self._tpr = state.tpr
+        self._tpr = self.cells.values[0x80] = state.tpr
         self._ppr = self._processor_priority()
         self.intr.assume(state.intr)
         self._timer.restore(state.deadline)
@@ -696,6 +706,7 @@ class LocalApic(Device[LocalApicState]):
     def _initialise(self) -> None:
         """What INIT does (11.4.7.1 and 11.4.7.3)."""
         self._tpr = self._ppr = self._ldr = self._irr = self._isr = self._tmr = 0
+        self.cells.values[0x80] = 0
         self._dfr = 0xFFFF_FFFF
         self._svr = 0xFF
         self._errors = self._esr = self._icr = self._icr_high = 0
@@ -715,7 +726,7 @@ class LocalApic(Device[LocalApicState]):
         return self._tpr if self._tpr & 0xF0 >= serving else serving
 
     def _set_tpr(self, value: int) -> None:
-        self._tpr = value
+        self._tpr = self.cells.values[0x80] = value
         self._ppr = self._processor_priority()
         self._update()
 

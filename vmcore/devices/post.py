@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import define, frozen
 
-from vmcore.hardware import Device, Emit, Register
+from vmcore.hardware import READ, WRITE, Device, Emit, Register
 from vmcore.model.events import PostCode
 
 
@@ -21,12 +21,17 @@ class PostPortState:
 
 @define(eq=False)
 class PostPort(Device[PostPortState]):
-    """One port that keeps a byte, and tells of it where that is wanted."""
+    """One port that keeps a byte, and tells of it where that is wanted; where it is not, accesses need no Python."""
 
     emit: Emit | None = None
-    """Gets a `PostCode` for every byte written; None for silence, since some guests write here all the time."""
+    """Gets a `PostCode` for every byte written.  None, as on the boards, for silence: some guests write here after
+    every access to another port, to let a moment pass, and would pay for an event each time."""
 
     CODE = Register(0, doc="The last checkpoint.")
+
+    def __attrs_post_init__(self) -> None:
+        if self.emit is None:
+            self.cells.allow(0, 1, READ | WRITE)
 
     @CODE.on_write
     def _write(self, value: int) -> None:

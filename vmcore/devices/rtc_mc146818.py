@@ -17,7 +17,20 @@ from typing import final
 
 from attrs import define, field, frozen
 
-from vmcore.hardware import WO, Clock, Device, Emit, IrqLine, Register, Timer, discard, ns_from_ticks, ticks_from_ns
+from vmcore.hardware import (
+    KEEP,
+    READ,
+    WO,
+    Clock,
+    Device,
+    Emit,
+    IrqLine,
+    Register,
+    Timer,
+    discard,
+    ns_from_ticks,
+    ticks_from_ns,
+)
 from vmcore.model.events import RtcChange
 
 RTC_HZ = 32_768
@@ -110,6 +123,7 @@ class RtcMc146818(Device[RtcState]):
         self._offset = self.start
         for index, value in self.contents.items():
             self._cmos[index] = value
+        self._show()
 
     # The outside
 
@@ -128,6 +142,7 @@ class RtcMc146818(Device[RtcState]):
     def poke(self, index: int, value: int) -> None:
         """Set a byte of the memory (0x0E-0x7F, not the century) as the board's firmware would."""
         self._cmos[index] = value & 0xFF
+        self._show()
 
     def peek(self, index: int) -> int:
         """What the guest would read at `index`, without the side effects of a read."""
@@ -146,6 +161,7 @@ class RtcMc146818(Device[RtcState]):
             self._nmi_masked = masked
             if self.on_nmi_mask is not None:
                 self.on_nmi_mask(masked)
+        self._show()
 
     @DATA.on_read
     def _read_data(self) -> int:
@@ -172,6 +188,7 @@ class RtcMc146818(Device[RtcState]):
             self._write_b(value)
         elif index not in (REG_C, REG_D):
             self._cmos[index] = value
+            self._show()
 
     # State
 
@@ -183,6 +200,7 @@ class RtcMc146818(Device[RtcState]):
         self._index = 0
         if self._nmi_masked:
             self._write_index(0)
+        self._show()
         self._update()
 
     def save(self) -> RtcState:
@@ -219,8 +237,19 @@ class RtcMc146818(Device[RtcState]):
         self._seen = state.seen
         self.irq.assume(state.irq)
         self._timer.restore(state.deadline)
+        self._show()
 
     # Registers
+
+    def _show(self) -> None:
+        """Let the engine serve what is mere memory: the data port while a byte without life of its own is chosen, and
+        a choice that changes nothing.
+        """
+        cells, index = self.cells, self._index
+        cells.values[0] = index | (0x80 if self._nmi_masked else 0)
+        cells.values[1] = self._cmos[index]
+        cells.rules[0] = KEEP
+        cells.rules[1] = READ if index > REG_D and index != CENTURY else 0
 
     def _byte(self, index: int) -> int:
         if index in TIME_BYTES:

@@ -16,7 +16,7 @@ from itertools import islice
 from attrs import define, field, frozen
 
 from vmcore.devices.serial_backend import SerialBackend
-from vmcore.hardware import NS_PER_SECOND, RO, WO, Clock, Device, IrqLine, Register, Timer
+from vmcore.hardware import COLLECT, NS_PER_SECOND, READ, RO, WO, Clock, Device, IrqLine, Register, Timer
 
 BAUD_BASE = 115_200
 """Bits per second at divisor 1: the PC's crystal of 1.8432 MHz over 16."""
@@ -72,12 +72,11 @@ class Serial16550(Device[Serial16550State]):
     flow_control: bool = False
     """Hold input back while the guest does not assert RTS, as a peer with hardware flow control does."""
 
-    _lsr: int = field(init=False, default=THRE | TEMT)
-    _msr: int = field(init=False, default=0)
     _modem_inputs: int = field(init=False, default=CTS | DSR | DCD)
     _fcr: int = field(init=False, default=0)
     _divisor: int = field(init=False, default=1)
     _straight: bool = field(init=False, default=True)  # A byte written to offset 0 goes out, and that is all.
+    _collect: bool = field(init=False, default=False)
     _empty_pending: bool = field(init=False, default=False)
     _timed_out: bool = field(init=False, default=False)
     _received: deque[int] = field(init=False, factory=deque)
@@ -124,9 +123,39 @@ class Serial16550(Device[Serial16550State]):
     def __attrs_post_init__(self) -> None:
         self._arrival = self.clock.timer(self._character_arrived, f"{self.irq.name} character")
         self._timeout = self.clock.timer(self._character_timed_out, f"{self.irq.name} timeout")
+        self._lsr = THRE | TEMT
         self._msr = self._modem_inputs
 
+    # LSR and MSR are served by the engine for as long as reading them has no effect.
+
+    @property
+    def _lsr(self) -> int:
+        return self.cells.values[5]
+
+    @_lsr.setter
+    def _lsr(self, value: int) -> None:
+        cells = self.cells
+        cells.values[5] = value
+        cells.rules[5] = 0 if value & (LINE_ERRORS | FIFO_ERROR) else READ
+
+    @property
+    def _msr(self) -> int:
+        return self.cells.values[6]
+
+    @_msr.setter
+    def _msr(self, value: int) -> None:
+        cells = self.cells
+        cells.values[6] = value
+        cells.rules[6] = 0 if value & DELTAS else READ
+
     # The other end of the cable
+
+    def collect(self, on: bool) -> None:
+        """Whether the back end may get what is sent in pieces, a little later (see `COLLECT`), or must get each
+        byte from within the guest's instruction, as it does at first.  The guest cannot tell.
+        """
+        self._collect = on
+        self._recast()
 
     @property
     def room(self) -> int:
@@ -164,7 +193,7 @@ class Serial16550(Device[Serial16550State]):
 
     @DATA.on_read
     def _read_data(self) -> int:
-        if self.register_values["LCR"] & DLAB:
+        if self.cells.values[3] & DLAB:
             return self._divisor & 0xFF
         received = self._received
         if not received:
@@ -433,7 +462,7 @@ class Serial16550(Device[Serial16550State]):
     # Interrupts
 
     def _cause(self) -> int:
-        ier = self.register_values["IER"]
+        ier = self.cells.values[1]
         if not ier:
             return NONE
         if ier & ENABLE_LINE and self._lsr & LINE_ERRORS:
@@ -454,3 +483,4 @@ class Serial16550(Device[Serial16550State]):
 
     def _recast(self) -> None:
         self._straight = not (self.LCR & DLAB or self.MCR & LOOP or self.IER & ENABLE_EMPTY)
+        self.cells.rules[0] = COLLECT if self._straight and self._collect else 0

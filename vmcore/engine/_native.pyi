@@ -1,6 +1,6 @@
 """The native engine (module*.cpp).  Use it through vmcore.engine."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 FEATURES: tuple[str, ...]
@@ -17,6 +17,8 @@ class _ReadBulk(Protocol):
 class _WriteBulk(Protocol):
     def __call__(self, offset: int, size: int, data: bytes, /) -> object: ...
 
+_Cells = tuple[bytearray, bytearray, bytearray, bytearray]
+
 class PhysicalMemory:
     """Guest-physical memory and I/O ports, shared by the vCPUs of one machine."""
 
@@ -25,7 +27,18 @@ class PhysicalMemory:
     def map_ram(
         self, start: int, size: int, *, rom: bool = False, contents: bytes | bytearray | memoryview | None = None
     ) -> None: ...
-    def map_device(self, start: int, size: int, read: _Read, write: _Write) -> None: ...
+    def map_device(
+        self,
+        start: int,
+        size: int,
+        read: _Read | None,
+        write: _Write | None,
+        *,
+        offset: int = 0,
+        cells: _Cells | None = None,
+        readers: Mapping[tuple[int, int], Callable[[], int]] | None = None,
+        writers: Mapping[tuple[int, int], Callable[[int], object]] | None = None,
+    ) -> None: ...
     def map_alias(self, start: int, size: int, target: int, *, rom: bool = False) -> None: ...
     def unmap(self, start: int, size: int) -> None: ...
     def regions(self) -> list[tuple[int, int, str]]: ...
@@ -50,10 +63,12 @@ class PhysicalMemory:
         write: _Write | None,
         read_bulk: _ReadBulk | None = None,
         write_bulk: _WriteBulk | None = None,
+        *,
+        offset: int = 0,
+        cells: _Cells | None = None,
+        readers: Mapping[tuple[int, int], Callable[[], int]] | None = None,
+        writers: Mapping[tuple[int, int], Callable[[int], object]] | None = None,
     ) -> None: ...
-    def map_port_latch(self, port: int, count: int = 1, *, value: int = 0) -> None: ...
-    def port_latch(self, port: int, /) -> int: ...
-    def map_port_sink(self, port: int, write: Callable[[bytes], object], *, readback: int = 0xFF) -> None: ...
     def unmap_port(self, port: int, count: int) -> None: ...
 
 class Cpu:

@@ -4,6 +4,7 @@ A device is handed its interrupt lines, the clock, `emit` and its back ends, and
 machine.  It owes declared registers, `reset`, `save` and `restore`, and it never raises whatever the guest does to it.
 """
 
+from vmcore.hardware.cells import COLLECT, KEEP, READ, WRITE, Cells
 from vmcore.hardware.clock import NS_PER_SECOND, Clock, Timer, ns_from_ticks, ticks_from_ns
 from vmcore.hardware.device import Device
 from vmcore.hardware.emit import Emit, discard
@@ -14,12 +15,17 @@ from vmcore.hardware.registers import RO, RW, WO, Access, Register
 from vmcore.hardware.tree import Node, ObjectTree, Property
 
 __all__ = [
+    "COLLECT",
+    "KEEP",
     "NS_PER_SECOND",
+    "READ",
     "RO",
     "RW",
     "WO",
+    "WRITE",
     "Access",
     "Alias",
+    "Cells",
     "Clock",
     "Device",
     "Emit",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import cache, partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, final
 
+from vmcore.hardware.cells import READ, WRITE, Cells
 from vmcore.hardware.registers import Access, Register
 
 S = TypeVar("S")
@@ -25,34 +26,59 @@ class Device(ABC, Generic[S]):
     bytes where there is no register read as ones and swallow writes.
     """
 
-    __slots__ = ("_readers", "_writers", "register_values")
+    __slots__ = ("_readers", "_writers", "cells", "write_only")
 
-    register_values: dict[str, int]
-    """Stored values of declared registers, by name."""
+    cells: Cells
+    """Stored values of the registers that a guest can read, and what the engine may do with them by itself."""
+    write_only: bytearray
+    """Stored values of the others.  They may be at the same offsets."""
 
     def __attrs_pre_init__(self) -> None:
-        self.register_values = {register.name: register.reset for register in self.registers()}
+        span = max((register.offset + register.size for register in self.registers()), default=0)
+        self.cells = cells = Cells(span)
+        self.write_only = bytearray(span)
         self._readers: dict[tuple[int, int], Callable[[], int]] = {}
         self._writers: dict[tuple[int, int], Callable[[int], None]] = {}
+        # A device with dispatch of its own may mean something else by its registers than their declarations say.
+        reads, writes = self._dispatches("port_read", "mmio_read"), self._dispatches("port_write", "mmio_write")
         for register in self.registers():
-            place = register.offset, register.size
+            register.__set__(self, register.reset)
+            offset, size, rules = register.offset, register.size, 0
             if register.access is not Access.WO:
                 if register.read_handler is None:
-                    self._readers[place] = partial(self.register_values.__getitem__, register.name)
+                    self._readers[offset, size] = partial(register.load, self)
+                    rules = READ if reads else 0
                 else:
-                    self._readers[place] = getattr(self, register.read_handler)
+                    self._readers[offset, size] = getattr(self, register.read_handler)
             if register.access is not Access.RO:
                 if register.write_handler is None:
-                    self._writers[place] = partial(register.store, self)
+                    self._writers[offset, size] = partial(register.store, self)
+                    if register.access is Access.RW and writes:
+                        rules |= WRITE
                 else:
-                    self._writers[place] = getattr(self, register.write_handler)
+                    self._writers[offset, size] = getattr(self, register.write_handler)
+            if register.access is Access.RW:
+                cells.writable[offset : offset + size] = register.writable.to_bytes(size, "little")
+                cells.clears[offset : offset + size] = register.clears.to_bytes(size, "little")
+            if rules:
+                cells.allow(offset, size, rules)
+
+    def _dispatches(self, *methods: str) -> bool:
+        """Whether these are the ones of this class."""
+        return all(getattr(type(self), method) is getattr(Device, method) for method in methods)
+
+    @property
+    def register_values(self) -> MutableMapping[str, int]:
+        """Stored values of declared registers, by name."""
+        return _RegisterValues(self)
 
     # What a device owes
 
     @abstractmethod
     def reset(self) -> None:
         """Take the state after power-on.  A device calls `super().reset()` for its declared registers."""
-        self.register_values.update({register.name: register.reset for register in self.registers()})
+        for register in self.registers():
+            register.__set__(self, register.reset)
 
     @abstractmethod
     def save(self) -> S:
@@ -84,6 +110,14 @@ class Device(ABC, Generic[S]):
     def mmio_write(self, offset: int, value: int, size: int) -> None:
         """The guest writes `size` bytes of memory at `offset` of the device's range."""
         self.port_write(offset, value, size)
+
+    def readers(self) -> Mapping[tuple[int, int], Callable[[], int]]:
+        """What the engine may call, by offset and size, in place of `port_read` and `mmio_read`."""
+        return self._readers if self._dispatches("port_read", "mmio_read") else {}
+
+    def writers(self) -> Mapping[tuple[int, int], Callable[[int], None]]:
+        """What the engine may call, by offset and size, in place of `port_write` and `mmio_write`."""
+        return self._writers if self._dispatches("port_write", "mmio_write") else {}
 
     # Declarations
 
@@ -118,11 +152,37 @@ class Device(ABC, Generic[S]):
             register = self.register_at(offset + lane, without=Access.RO)
             if register is not None:
                 # Bytes not written keep their value; in bits that a one clears, that means a zero.
-                old = merged.get(register, self.register_values[register.name] & ~register.clears)
+                old = merged.get(register, register.load(self) & ~register.clears)
                 shift = 8 * (offset + lane - register.offset)
                 merged[register] = old & ~(0xFF << shift) | (value >> 8 * lane & 0xFF) << shift
         for register, whole in merged.items():
             self._writers[register.offset, register.size](whole)
+
+
+@final
+class _RegisterValues(MutableMapping[str, int]):
+    """The registers of a device as a mapping."""
+
+    __slots__ = ("_device", "_registers")
+
+    def __init__(self, device: Device[Any]) -> None:
+        self._device = device
+        self._registers = {register.name: register for register in device.registers()}
+
+    def __getitem__(self, name: str) -> int:
+        return self._registers[name].load(self._device)
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self._registers[name].__set__(self._device, value)
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"{name}: registers cannot be taken away")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registers)
+
+    def __len__(self) -> int:
+        return len(self._registers)
 
 
 @cache

@@ -10,8 +10,9 @@ traces and errors, and the documentation come from that declaration.
         @CONTROL.on_write
         def _control(self, value: int) -> None: ...
 
-Without handlers a register is storage.  On an instance, `widget.CONTROL` is the stored value, and assigning to it is
-the device's own way to change it, free of the rules that bind the guest.
+Without handlers a register is storage, which the engine serves by itself (see `cells`).  On an instance,
+`widget.CONTROL` is the stored value, and assigning to it is the device's own way to change it, free of the rules that
+bind the guest.
 """
 
 from __future__ import annotations
@@ -114,19 +115,29 @@ class Register:
 
     def store(self, device: Device[Any], value: int) -> None:
         """Store a guest's write as the declaration says: writable bits taken, ones in `clears` clear, the rest kept."""
-        values = device.register_values
-        kept = values[self.name] & ~self.writable & ~(value & self.clears)
-        values[self.name] = kept | (value & self.writable)
+        kept = self.load(device) & ~self.writable & ~(value & self.clears)
+        self.__set__(device, kept | (value & self.writable))
+
+    def load(self, device: Device[Any]) -> int:
+        """The stored value."""
+        values = device.write_only if self.access is WO else device.cells.values
+        if self.width == 8:
+            return values[self.offset]
+        return int.from_bytes(values[self.offset : self.offset + self.size], "little")
 
     @overload
     def __get__(self, device: None, owner: type) -> Self: ...
     @overload
     def __get__(self, device: Device[Any], owner: type) -> int: ...
     def __get__(self, device: Device[Any] | None, owner: type) -> Self | int:
-        return self if device is None else device.register_values[self.name]
+        return self if device is None else self.load(device)
 
     def __set__(self, device: Device[Any], value: int) -> None:
-        device.register_values[self.name] = value & self.mask
+        values = device.write_only if self.access is WO else device.cells.values
+        if self.width == 8:
+            values[self.offset] = value & 0xFF
+        else:
+            values[self.offset : self.offset + self.size] = (value & self.mask).to_bytes(self.size, "little")
 
     def __repr__(self) -> str:
         return f"<Register {self.name} at {self.offset:#x}, {self.width} bits, {self.access.value}>"

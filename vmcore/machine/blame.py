@@ -34,6 +34,8 @@ def blame(traceback: TracebackType | None, tree: ObjectTree) -> tuple[str, str |
                 device, where = this, None
             if where is None and frame.f_code.co_name in _ACCESSES:
                 where = _register(this, frame.f_locals)
+            elif where is None:
+                where = _handled(this, frame.f_code.co_name)
         traceback = traceback.tb_next
     if device is None:
         return None
@@ -46,3 +48,11 @@ def _register(device: Device[Any], arguments: dict[str, Any]) -> str | None:
         return None
     register = type(device).register_at(offset)
     return f"offset {offset:#x}" if register is None else register.name
+
+
+def _handled(device: Device[Any], method: str) -> str | None:
+    """The register that the method handles, where the engine has called it directly."""
+    for register in type(device).registers():
+        if method in (register.read_handler, register.write_handler):
+            return register.name
+    return None

@@ -1,8 +1,8 @@
 """The host's end of a serial port: bytes out, bytes in.
 
-Output goes to `on_output` at once if there is one, from within the guest's instruction that sent it; else it waits
-here for `take`, the oldest bytes giving way when the guest sends more than `KEPT` that nobody takes.  Input waits
-until the UART has room.
+Output goes to `on_output` if there is one, from within the guest's instruction that sent it unless `at_once` says
+otherwise; else it waits here for `take`, the oldest bytes giving way when the guest sends more than `KEPT` that nobody
+takes.  Input waits until the UART has room.
 """
 
 from __future__ import annotations
@@ -32,7 +32,19 @@ class SerialPortState:
 class SerialPort(SerialBackend):
     """Host end of one UART.  Made by the machine."""
 
-    __slots__ = ("_call", "_outbox", "_send", "_tail", "_uart", "_waiting", "dropped", "index", "on_output", "sent")
+    __slots__ = (
+        "_at_once",
+        "_call",
+        "_on_output",
+        "_outbox",
+        "_send",
+        "_tail",
+        "_uart",
+        "_waiting",
+        "dropped",
+        "index",
+        "sent",
+    )
 
     def __init__(
         self,
@@ -41,8 +53,6 @@ class SerialPort(SerialBackend):
         call: Callable[[Callable[[bytes], None], bytes], None],
     ) -> None:
         self.index = index
-        self.on_output: Callable[[bytes], None] | None = None
-        """Gets every piece of output; whatever it raises ends the run and reaches the caller of `Machine.run`."""
         self.sent = 0
         """Bytes that the guest has sent since the machine was built."""
         self.dropped = 0
@@ -51,6 +61,8 @@ class SerialPort(SerialBackend):
         self._tail = bytearray()
         self._waiting = bytearray()
         self._uart: Serial16550 | None = None
+        self._on_output: Callable[[bytes], None] | None = None
+        self._at_once = True
         self._send = send
         self._call = call
 
@@ -65,6 +77,33 @@ class SerialPort(SerialBackend):
         data = bytes(self._outbox)
         self._outbox.clear()
         return data
+
+    @property
+    def on_output(self) -> Callable[[bytes], None] | None:
+        """Gets every piece of output; whatever it raises ends the run and reaches the caller of `Machine.run`."""
+        return self._on_output
+
+    @on_output.setter
+    def on_output(self, hook: Callable[[bytes], None] | None) -> None:
+        self._on_output = hook
+        self._pace()
+
+    @property
+    def at_once(self) -> bool:
+        """Whether `on_output` gets each byte from within the guest's instruction that sends it, and so can stop the
+        guest there.  If not, some bytes may come together, a little later: still before anything else of the machine
+        can be seen in this thread, and before the run ends.  That is faster; the guest cannot tell.
+        """
+        return self._at_once
+
+    @at_once.setter
+    def at_once(self, on: bool) -> None:
+        self._at_once = on
+        self._pace()
+
+    def _pace(self) -> None:
+        if self._uart is not None:
+            self._uart.collect(not self._at_once or self._on_output is None)
 
     @property
     def waiting(self) -> int:
@@ -84,8 +123,8 @@ class SerialPort(SerialBackend):
         tail += data
         if len(tail) > 8 * TAIL:
             del tail[:-TAIL]
-        if self.on_output is not None:
-            self._call(self.on_output, data)
+        if self._on_output is not None:
+            self._call(self._on_output, data)
             return
         outbox = self._outbox
         outbox += data
@@ -102,6 +141,7 @@ class SerialPort(SerialBackend):
     def plug(self, uart: Serial16550) -> None:
         """Put the far end of the cable into a UART."""
         self._uart = uart
+        self._pace()
 
     def apply(self, data: bytes) -> None:
         """Take input for the guest, now."""

@@ -111,6 +111,7 @@ class SerialStream(trio.abc.HalfCloseableStream):
         self.on_output: Callable[[bytes], None] | None = None
         """Gets output instead of the stream, in the engine thread, at the instruction that sent it (a pass-through)."""
         port.on_output = self._feed
+        port.at_once = False
 
     # --- reading
 
@@ -183,7 +184,8 @@ class SerialStream(trio.abc.HalfCloseableStream):
                 self._readers = True
                 await self._reading.park()
                 continue
-            self._stop_at_match = True
+            async with self._vm.parked():
+                self._stop_at_match = self._port.at_once = True
             exit = await self._vm._drive(lambda: watch.found is not None)
             if watch.found is None and not self._vm.free_running:
                 raise ExpectFailed(literal, f"the machine stopped: {exit}", self._port.tail)
@@ -275,6 +277,8 @@ class SerialStream(trio.abc.HalfCloseableStream):
             watch = self._watch
             if watch is not None and watch.found is None and watch.look(unread) and self._stop_at_match:
                 self._vm._machine.stop(self)
+            elif self._port.at_once and not self._stop_at_match:
+                self._port.at_once = False  # Nobody waits for this very byte any more.
             wake = self._readers
             self._readers = False
         if wake:

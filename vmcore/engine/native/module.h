@@ -9,7 +9,9 @@
 #include <Python.h>
 
 #include "cpu.h"
+#include "device_access.h"
 #include <memory>
+#include <string>
 #include <vector>
 
 // A stretch of host memory behind one or more regions (the region that made it, and its aliases).
@@ -21,25 +23,19 @@ struct HostBlock {
 // What belongs to a region, by Region::id.
 struct Mapping {
     bool used = false, alias = false;
-    std::shared_ptr<HostBlock> block;             // RAM, ROM
-    PyObject *read = nullptr, *write = nullptr;   // DEVICE
-};
-
-// A port handler that needs no Python.  It runs without the GIL.
-struct NativePort {
-    virtual ~NativePort() = default;
-    virtual u32 read(u32 offset, unsigned size) = 0;
-    virtual void write(u32 offset, u32 value, unsigned size) = 0;
-    // Bulk transfers through Python that it owes, made when a run ends; false with a Python exception set.
-    virtual bool flush() { return true; }
-    virtual bool full() const { return false; }  // flush() is due at once
-    virtual int traverse(visitproc, void *) { return 0; }
-    virtual void clear() {}
+    std::shared_ptr<HostBlock> block;  // RAM, ROM
+    DeviceAccess access;               // DEVICE
 };
 struct PortRange {
     u32 first = 0, count = 0;  // count 0: free slot
-    PyObject *read = nullptr, *write = nullptr, *read_bulk = nullptr, *write_bulk = nullptr;
-    std::unique_ptr<NativePort> native;
+    DeviceAccess access;
+};
+// Bytes for a device that Python has not got yet: those written to one port since Python last had a look at anything.
+struct Collected {
+    static constexpr std::size_t LIMIT = 256;
+    u16 range = 0;  // index into PyMemory::ranges
+    u64 offset = 0;
+    std::string bytes;
 };
 
 struct PyCpu;
@@ -50,8 +46,8 @@ struct PyMemory {
     std::vector<Mapping> *mappings;
     std::vector<u32> *free_mappings;
     std::vector<PortRange> *ranges;               // [0]: ports that nobody mapped
-    std::vector<PortRange> *retired_ranges;       // unmapped during a run: handlers of theirs may be on the stack
-    std::vector<std::shared_ptr<HostBlock>> *retired_blocks;  // the same for memory
+    std::vector<std::shared_ptr<HostBlock>> *retired_blocks;  // unmapped during a run: the instruction that runs may use them
+    Collected *collected;
     u16 *port_range;                              // 64 Ki indices into ranges
     PyObject *error;                              // exception of a callback, to be raised by run()
     PyThreadState *released;                      // of the running thread, while the GIL is released for guest code
@@ -81,8 +77,10 @@ ModuleState *state_of(PyObject *self);            // of an instance of one of th
 
 extern PyType_Spec memory_spec, cpu_spec;
 
-// Holds the GIL inside a callback out of guest code, and puts the host's floating-point controls back meanwhile.  Outside a run, or where it is
-// held already, it does nothing.
+void hand_over(PyMemory *memory);  // module_ports.cpp: gives Python what is collected
+
+// Holds the GIL inside a callback out of guest code, and puts the host's floating-point controls back meanwhile.  Whatever Python does
+// then, it has been given all that was written before.  Outside a run, or where it is held already, this does nothing.
 class Gil {
     PyMemory *memory_;
     PyThreadState *state_;
@@ -93,6 +91,7 @@ class Gil {
             memory->released = nullptr;
             fp_leave(*memory->running->cpu);
             PyEval_RestoreThread(state_);
+            if (UNLIKELY(!memory->collected->bytes.empty())) hand_over(memory);
         }
     }
     ~Gil() {

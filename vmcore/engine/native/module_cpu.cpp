@@ -195,6 +195,7 @@ PyObject *run_for(PyCpu *self, u64 instructions) {
         PyThreadState *state = m->released;
         m->released = nullptr;
         PyEval_RestoreThread(state);
+        if (!m->collected->bytes.empty()) hand_over(m);
         u64 done = retired(cpu) - before;
         left -= std::min(left, done);
         if (failure || m->error || reason != RunExit::BUDGET) break;
@@ -206,9 +207,7 @@ PyObject *run_for(PyCpu *self, u64 instructions) {
     }
     // A breakpoint that was reported is passed by the next run; one that a run just came to is not, wherever runs are cut.
     if (reason == RunExit::BREAKPOINT) cpu.breakpoint_exempt = retired(cpu);
-    if (!flush_native_ports(m)) {
-        if (good) good = false;
-    }
+    m->retired_blocks->clear();
     m->running = nullptr;
     cpu.pending.fetch_and(~u32(PEND_ERROR));
     if (PyObject *error = m->error) {

@@ -131,7 +131,7 @@ PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
         self->mappings = new std::vector<Mapping>();
         self->free_mappings = new std::vector<u32>();
         self->ranges = new std::vector<PortRange>(1);
-        self->retired_ranges = new std::vector<PortRange>();
+        self->collected = new Collected();
         self->retired_blocks = new std::vector<std::shared_ptr<HostBlock>>();
         (*self->ranges)[0].count = 0x10000;
         self->memory->owner = self;
@@ -147,49 +147,25 @@ PyObject *memory_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     return reinterpret_cast<PyObject *>(self);
 }
 
-int visit_range(const PortRange &r, visitproc visit, void *arg) {
-    Py_VISIT(r.read);
-    Py_VISIT(r.write);
-    Py_VISIT(r.read_bulk);
-    Py_VISIT(r.write_bulk);
-    return r.native ? r.native->traverse(visit, arg) : 0;
-}
-
-void clear_range(PortRange &r) {
-    Py_CLEAR(r.read);
-    Py_CLEAR(r.write);
-    Py_CLEAR(r.read_bulk);
-    Py_CLEAR(r.write_bulk);
-    if (r.native) r.native->clear();
-}
-
 int memory_traverse(PyObject *o, visitproc visit, void *arg) {
     PyMemory *m = self_of(o);
     Py_VISIT(Py_TYPE(o));
     Py_VISIT(m->error);
     if (m->mappings)
-        for (const Mapping &x : *m->mappings) {
-            Py_VISIT(x.read);
-            Py_VISIT(x.write);
-        }
-    for (const auto *list : {m->ranges, m->retired_ranges})
-        if (list)
-            for (const PortRange &r : *list)
-                if (int stop = visit_range(r, visit, arg)) return stop;
+        for (const Mapping &x : *m->mappings)
+            if (int stop = x.access.traverse(visit, arg)) return stop;
+    if (m->ranges)
+        for (const PortRange &r : *m->ranges)
+            if (int stop = r.access.traverse(visit, arg)) return stop;
     return 0;
 }
 
 int memory_clear(PyObject *o) {
     PyMemory *m = self_of(o);
     Py_CLEAR(m->error);
-    if (m->mappings)
-        for (Mapping &x : *m->mappings) {
-            Py_CLEAR(x.read);
-            Py_CLEAR(x.write);
-        }
-    for (auto *list : {m->ranges, m->retired_ranges})
-        if (list)
-            for (PortRange &r : *list) clear_range(r);
+    // What goes with a handler may look at this memory: it is empty by then.
+    for (std::size_t i = 0; m->mappings && i < m->mappings->size(); i++) DeviceAccess old = std::move((*m->mappings)[i].access);
+    for (std::size_t i = 0; m->ranges && i < m->ranges->size(); i++) DeviceAccess old = std::move((*m->ranges)[i].access);
     return 0;
 }
 
@@ -202,7 +178,7 @@ void memory_dealloc(PyObject *o) {
     delete m->mappings;
     delete m->free_mappings;
     delete m->ranges;
-    delete m->retired_ranges;
+    delete m->collected;
     delete m->retired_blocks;
     delete m->memory;
     unmap_host(reinterpret_cast<u8 *>(m->port_range), 0x10000 * sizeof(u16));
@@ -263,14 +239,17 @@ PyObject *memory_map_ram(PyObject *o, PyObject *args, PyObject *kwargs) {
 }
 
 PyObject *memory_map_device(PyObject *o, PyObject *args, PyObject *kwargs) {
-    static const char *names[] = {"start", "size", "read", "write", nullptr};
+    static const char *names[] = {"start", "size", "read", "write", "offset", "cells", "readers", "writers", nullptr};
     PyMemory *m = self_of(o);
-    PyObject *start_o, *size_o, *read, *write;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO:map_device", const_cast<char **>(names), &start_o, &size_o, &read, &write))
+    PyObject *start_o, *size_o;
+    AccessArguments given;
+    DeviceAccess access;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|$OOOO:map_device", const_cast<char **>(names), &start_o, &size_o, &given.read,
+                                     &given.write, &given.offset, &given.cells, &given.readers, &given.writers))
         return nullptr;
     u64 start, size;
     if (unsigned_argument(start_o, "start", ~u64(0), &start) < 0 || unsigned_argument(size_o, "size", ~u64(0), &size) < 0 ||
-        callable_argument(read, "read", false) < 0 || callable_argument(write, "write", false) < 0)
+        !parse_access(given, &access))
         return nullptr;
     if (!require_parked(m) || !check_place(m, "device", start, size, false)) return nullptr;
     try {
@@ -278,8 +257,7 @@ PyObject *memory_map_device(PyObject *o, PyObject *args, PyObject *kwargs) {
         insert_region(m, Region{start, size, nullptr, nullptr, RegionKind::DEVICE, id});
         Mapping &mapping = (*m->mappings)[id];
         mapping.alias = false;
-        assign(mapping.read, read);
-        assign(mapping.write, write);
+        mapping.access = std::move(access);
     } catch (const std::bad_alloc &) {
         return out_of_memory();
     }
@@ -338,7 +316,6 @@ PyObject *memory_unmap(PyObject *o, PyObject *args, PyObject *kwargs) {
     regions.erase(at);
     m->memory->changed();
     Mapping &mapping = (*m->mappings)[id];
-    PyObject *read = mapping.read, *write = mapping.write;
     try {
         // The instruction that runs may still hold a pointer into it.
         if (m->running && mapping.block) m->retired_blocks->push_back(mapping.block);
@@ -346,9 +323,8 @@ PyObject *memory_unmap(PyObject *o, PyObject *args, PyObject *kwargs) {
     } catch (const std::bad_alloc &) {
         return out_of_memory();
     }
-    mapping = Mapping();
-    Py_XDECREF(read);
-    Py_XDECREF(write);
+    Mapping old;
+    std::swap(old, mapping);
     Py_RETURN_NONE;
 }
 
@@ -585,10 +561,7 @@ HostBlock::~HostBlock() {
 
 PyObject *memory_set_port_handlers(PyObject *, PyObject *, PyObject *);
 PyObject *memory_map_port(PyObject *, PyObject *, PyObject *);
-PyObject *memory_map_port_latch(PyObject *, PyObject *, PyObject *);
-PyObject *memory_map_port_sink(PyObject *, PyObject *, PyObject *);
 PyObject *memory_unmap_port(PyObject *, PyObject *, PyObject *);
-PyObject *memory_port_latch(PyObject *, PyObject *);
 
 namespace {
 #define KEYWORDS(f) reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f)), METH_VARARGS | METH_KEYWORDS
@@ -597,7 +570,10 @@ PyMethodDef memory_methods[] = {
     {"map_ram", KEYWORDS(memory_map_ram),
      "map_ram(start, size, *, rom=False, contents=None): host memory, lazily zero.  Whole pages.  ROM swallows the guest's writes."},
     {"map_device", KEYWORDS(memory_map_device),
-     "map_device(start, size, read, write): read(offset, size) -> int and write(offset, value, size) answer the guest."},
+     "map_device(start, size, read, write, *, offset=0, cells=None, readers=None, writers=None): read(offset, size) -> int and "
+     "write(offset, value, size) answer the guest, offsets counted from `offset`.  cells: (values, rules, writable, clears), the "
+     "registers that the engine serves by itself (see vmcore.hardware.Cells); readers, writers: {(offset, size): callable}, "
+     "asked instead with () or (value)."},
     {"map_alias", KEYWORDS(memory_map_alias),
      "map_alias(start, size, target, *, rom=False): shows the RAM or ROM at target once more; rom makes this view read-only."},
     {"unmap", KEYWORDS(memory_unmap), "unmap(start, size): takes out the region that was mapped exactly there."},
@@ -612,13 +588,8 @@ PyMethodDef memory_methods[] = {
     {"set_port_handlers", KEYWORDS(memory_set_port_handlers),
      "set_port_handlers(read, write, read_bulk=None, write_bulk=None): for ports that nobody mapped; offsets are port numbers."},
     {"map_port", KEYWORDS(memory_map_port),
-     "map_port(port, count, read, write, read_bulk=None, write_bulk=None): handlers get offsets from port."},
-    {"map_port_latch", KEYWORDS(memory_map_port_latch),
-     "map_port_latch(port, count=1, *, value=0): bytes that read as last written, without Python (POST port)."},
-    {"port_latch", memory_port_latch, METH_O, "port_latch(port) -> int: what is in a latch."},
-    {"map_port_sink", KEYWORDS(memory_map_port_sink),
-     "map_port_sink(port, write, *, readback=0xff): collects the bytes written and hands them to write(bytes) at line ends, when 4096 "
-     "are there, and when a run ends (debugcon)."},
+     "map_port(port, count, read, write, read_bulk=None, write_bulk=None, *, offset=0, cells=None, readers=None, writers=None): the last "
+     "four as for map_device; write_bulk also gets the bytes that cells let the engine collect."},
     {"unmap_port", KEYWORDS(memory_unmap_port), "unmap_port(port, count): takes back what was mapped exactly there."},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -643,61 +614,32 @@ PyType_Spec memory_spec = {
 
 // ------------------------------------------------------------------------------------------------ accesses by the guest
 
-// What a handler answered, checked; all ones on failure.
-u64 handler_value(PyMemory *m, PyObject *result, unsigned size, const char *what) {
-    u64 ones = size == 8 ? ~u64(0) : (u64(1) << 8 * size) - 1;
-    if (LIKELY(result != nullptr)) {
-        u64 value = PyLong_Check(result) ? PyLong_AsUnsignedLongLong(result) : u64(-1);
-        bool failed = value == u64(-1) && (PyErr_Occurred() || !PyLong_Check(result));
-        if (LIKELY(!failed && value <= ones)) {
-            Py_DECREF(result);
-            return value;
-        }
-        PyErr_Clear();
-        PyErr_Format(PyLong_Check(result) ? PyExc_OverflowError : PyExc_TypeError,
-                     "%s handler answered %R to a read of %u bytes: expected an unsigned integer of that size", what, result, size);
-        Py_DECREF(result);
-    }
-    keep_error(m);
-    return ones;
-}
-
 u64 device_read(Memory &memory, Cpu *cpu, const Region &region, u64 offset, unsigned size) {
     auto *m = static_cast<PyMemory *>(memory.owner);
-    u32 id = region.id;  // the callback may change the map: the region is gone after it
     m->mmio_reads++;
     if (cpu) cpu->stats.device_accesses++;
-    u64 ones = size == 8 ? ~u64(0) : (u64(1) << 8 * size) - 1;
-    if (UNLIKELY(m->error)) return ones;
+    const u32 id = region.id;  // Python may change the map: the region is gone then
+    const DeviceAccess &access = (*m->mappings)[id].access;
+    offset += access.shift;
+    if (const Cells *cells = access.cells.get(); cells && cells->rule(offset, size) & Cells::READ) return cells->value(offset, size);
+    if (UNLIKELY(m->error)) return size == 8 ? ~u64(0) : (u64(1) << 8 * size) - 1;
     Gil gil(m);
-    PyObject *read = (*m->mappings)[id].read;
-    if (!read) return ones;
-    Py_INCREF(read);
-    PyObject *args[3] = {nullptr, PyLong_FromUnsignedLongLong(offset), PyLong_FromLong(long(size))};
-    PyObject *result = nullptr;
-    if (LIKELY(args[1] && args[2])) result = PyObject_Vectorcall(read, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
-    Py_XDECREF(args[1]);
-    Py_XDECREF(args[2]);
-    Py_DECREF(read);
-    return handler_value(m, result, size, "memory");
+    return call_read(m, (*m->mappings)[id].access, offset, size, "memory");
 }
 
 void device_write(Memory &memory, Cpu *cpu, const Region &region, u64 offset, u64 value, unsigned size) {
     auto *m = static_cast<PyMemory *>(memory.owner);
-    u32 id = region.id;
     m->mmio_writes++;
     if (cpu) cpu->stats.device_accesses++;
     if (UNLIKELY(m->error)) return;
+    const u32 id = region.id;
+    const DeviceAccess &access = (*m->mappings)[id].access;
+    offset += access.shift;
+    if (Cells *cells = access.cells.get()) {
+        const u8 rule = cells->rule(offset, size);
+        if (rule & Cells::WRITE) return cells->store(offset, value, size);
+        if (rule & Cells::KEEP && cells->value(offset, size) == value) return;
+    }
     Gil gil(m);
-    PyObject *write = (*m->mappings)[id].write;
-    if (!write) return;
-    Py_INCREF(write);
-    PyObject *args[4] = {nullptr, PyLong_FromUnsignedLongLong(offset), PyLong_FromUnsignedLongLong(value), PyLong_FromLong(long(size))};
-    PyObject *result = nullptr;
-    if (LIKELY(args[1] && args[2] && args[3]))
-        result = PyObject_Vectorcall(write, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
-    for (int i = 1; i < 4; i++) Py_XDECREF(args[i]);
-    Py_DECREF(write);
-    if (UNLIKELY(!result)) keep_error(m);
-    else Py_DECREF(result);
+    call_write(m, (*m->mappings)[id].access, offset, value, size);
 }

@@ -5,56 +5,9 @@
 #include <new>
 #include <string>
 
-u64 handler_value(PyMemory *m, PyObject *result, unsigned size, const char *what);
-
 namespace {
 
 PyMemory *self_of(PyObject *o) { return reinterpret_cast<PyMemory *>(o); }
-
-// ------------------------------------------------------------------------------------------------------ native handlers
-
-// Bytes that read as they were last written.
-struct Latch final : NativePort {
-    std::vector<u8> bytes;
-    Latch(u32 count, u8 value) : bytes(count, value) {}
-    u32 read(u32 offset, unsigned size) override {
-        u32 value = 0;
-        for (unsigned i = 0; i < size; i++) value |= u32(bytes[offset + i]) << 8 * i;
-        return value;
-    }
-    void write(u32 offset, u32 value, unsigned size) override {
-        for (unsigned i = 0; i < size; i++) bytes[offset + i] = u8(value >> 8 * i);
-    }
-};
-
-// Collects what is written and gives it to Python in pieces.
-struct Sink final : NativePort {
-    static constexpr size_t LIMIT = 4096;
-    PyObject *target;
-    std::string held;
-    u8 readback;
-    Sink(PyObject *callable, u8 value) : target(Py_NewRef(callable)), readback(value) { held.reserve(LIMIT); }
-    ~Sink() override { Py_XDECREF(target); }
-    u32 read(u32, unsigned) override { return readback; }
-    void write(u32, u32 value, unsigned) override { held.push_back(char(value)); }
-    bool full() const override { return held.size() >= LIMIT || (!held.empty() && held.back() == '\n'); }
-    bool flush() override {
-        if (held.empty() || !target) return true;
-        std::string piece;
-        piece.swap(held);
-        held.reserve(LIMIT);
-        PyObject *callable = Py_NewRef(target);
-        PyObject *result = PyObject_CallFunction(callable, "y#", piece.data(), Py_ssize_t(piece.size()));
-        Py_DECREF(callable);
-        Py_XDECREF(result);
-        return result != nullptr;
-    }
-    int traverse(visitproc visit, void *arg) override {
-        Py_VISIT(target);
-        return 0;
-    }
-    void clear() override { Py_CLEAR(target); }
-};
 
 // -------------------------------------------------------------------------------------------------------------- mapping
 
@@ -94,103 +47,36 @@ u16 new_range(PyMemory *m, PyObject *port_o, u64 count) {
     return u16(slot);
 }
 
-bool port_callables(PyObject *read, PyObject *write, PyObject *read_bulk, PyObject *write_bulk) {
-    return callable_argument(read, "read", true) == 0 && callable_argument(write, "write", true) == 0 &&
-           callable_argument(read_bulk, "read_bulk", true) == 0 && callable_argument(write_bulk, "write_bulk", true) == 0;
-}
-
-void set_callables(PortRange &r, PyObject *read, PyObject *write, PyObject *read_bulk, PyObject *write_bulk) {
-    assign(r.read, read);
-    assign(r.write, write);
-    assign(r.read_bulk, read_bulk);
-    assign(r.write_bulk, write_bulk);
-}
-
-PyObject *call(PyMemory *m, PyObject *callable, u32 offset, unsigned size) {
-    PyObject *args[3] = {nullptr, PyLong_FromLong(long(offset)), PyLong_FromLong(long(size))};
-    PyObject *result = nullptr;
-    if (LIKELY(args[1] && args[2])) result = PyObject_Vectorcall(callable, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
-    Py_XDECREF(args[1]);
-    Py_XDECREF(args[2]);
-    return result;
-}
-
 }  // namespace
 
 PyObject *memory_set_port_handlers(PyObject *o, PyObject *args, PyObject *kwargs) {
     static const char *names[] = {"read", "write", "read_bulk", "write_bulk", nullptr};
-    PyObject *read, *write, *read_bulk = Py_None, *write_bulk = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:set_port_handlers", const_cast<char **>(names), &read, &write, &read_bulk,
-                                     &write_bulk) ||
-        !port_callables(read, write, read_bulk, write_bulk) || !require_parked(self_of(o)))
+    AccessArguments given;
+    DeviceAccess access;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:set_port_handlers", const_cast<char **>(names), &given.read, &given.write,
+                                     &given.read_bulk, &given.write_bulk) ||
+        !parse_access(given, &access) || !require_parked(self_of(o)))
         return nullptr;
-    set_callables((*self_of(o)->ranges)[0], read, write, read_bulk, write_bulk);
+    std::swap((*self_of(o)->ranges)[0].access, access);
     Py_RETURN_NONE;
 }
 
 PyObject *memory_map_port(PyObject *o, PyObject *args, PyObject *kwargs) {
-    static const char *names[] = {"port", "count", "read", "write", "read_bulk", "write_bulk", nullptr};
+    static const char *names[] = {"port",   "count", "read",    "write",   "read_bulk", "write_bulk",
+                                  "offset", "cells", "readers", "writers", nullptr};
     PyMemory *m = self_of(o);
-    PyObject *port, *count_o, *read, *write, *read_bulk = Py_None, *write_bulk = Py_None;
+    PyObject *port, *count_o;
+    AccessArguments given;
+    DeviceAccess access;
     u64 count;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|OO:map_port", const_cast<char **>(names), &port, &count_o, &read, &write,
-                                     &read_bulk, &write_bulk) ||
-        unsigned_argument(count_o, "count", 0x10000, &count) < 0 || !port_callables(read, write, read_bulk, write_bulk))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|OO$OOOO:map_port", const_cast<char **>(names), &port, &count_o, &given.read,
+                                     &given.write, &given.read_bulk, &given.write_bulk, &given.offset, &given.cells, &given.readers,
+                                     &given.writers) ||
+        unsigned_argument(count_o, "count", 0x10000, &count) < 0 || !parse_access(given, &access))
         return nullptr;
     u16 slot = new_range(m, port, count);
     if (!slot) return nullptr;
-    set_callables((*m->ranges)[slot], read, write, read_bulk, write_bulk);
-    Py_RETURN_NONE;
-}
-
-PyObject *memory_map_port_latch(PyObject *o, PyObject *args, PyObject *kwargs) {
-    static const char *names[] = {"port", "count", "value", nullptr};
-    PyMemory *m = self_of(o);
-    PyObject *port, *count_o = nullptr, *value_o = nullptr;
-    u64 count = 1, value = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O$O:map_port_latch", const_cast<char **>(names), &port, &count_o, &value_o) ||
-        (count_o && unsigned_argument(count_o, "count", 0x10000, &count) < 0) ||
-        (value_o && unsigned_argument(value_o, "value", 0xff, &value) < 0))
-        return nullptr;
-    try {
-        auto latch = std::make_unique<Latch>(u32(count), u8(value));
-        u16 slot = new_range(m, port, count);
-        if (!slot) return nullptr;
-        (*m->ranges)[slot].native = std::move(latch);
-    } catch (const std::bad_alloc &) {
-        return PyErr_NoMemory();
-    }
-    Py_RETURN_NONE;
-}
-
-PyObject *memory_port_latch(PyObject *o, PyObject *port_o) {
-    PyMemory *m = self_of(o);
-    u64 port;
-    if (unsigned_argument(port_o, "port", 0xffff, &port) < 0 || !require_parked(m)) return nullptr;
-    PortRange &r = (*m->ranges)[m->port_range[port]];
-    if (!dynamic_cast<Latch *>(r.native.get())) {
-        ModuleState *state = state_of(o);
-        return state ? PyErr_Format(state->usage_error, "port 0x%04x is no latch", unsigned(port)) : nullptr;
-    }
-    return PyLong_FromUnsignedLong(r.native->read(u32(port) - r.first, 1));
-}
-
-PyObject *memory_map_port_sink(PyObject *o, PyObject *args, PyObject *kwargs) {
-    static const char *names[] = {"port", "write", "readback", nullptr};
-    PyMemory *m = self_of(o);
-    PyObject *port, *write, *readback_o = nullptr;
-    u64 readback = 0xff;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$O:map_port_sink", const_cast<char **>(names), &port, &write, &readback_o) ||
-        callable_argument(write, "write", false) < 0 || (readback_o && unsigned_argument(readback_o, "readback", 0xff, &readback) < 0))
-        return nullptr;
-    try {
-        auto sink = std::make_unique<Sink>(write, u8(readback));
-        u16 slot = new_range(m, port, 1);
-        if (!slot) return nullptr;
-        (*m->ranges)[slot].native = std::move(sink);
-    } catch (const std::bad_alloc &) {
-        return PyErr_NoMemory();
-    }
+    (*m->ranges)[slot].access = std::move(access);
     Py_RETURN_NONE;
 }
 
@@ -208,103 +94,91 @@ PyObject *memory_unmap_port(PyObject *o, PyObject *args, PyObject *kwargs) {
         ModuleState *state = state_of(o);
         return state ? PyErr_Format(state->usage_error, "no %u ports mapped at 0x%04x", unsigned(count), unsigned(port)) : nullptr;
     }
-    try {
-        m->retired_ranges->emplace_back();
-    } catch (const std::bad_alloc &) {
-        return PyErr_NoMemory();
-    }
     std::fill_n(m->port_range + port, count, u16(0));
-    std::swap(m->retired_ranges->back(), (*m->ranges)[slot]);
-    if (!m->running) {
-        if (!flush_native_ports(m)) return nullptr;
-    }
+    PortRange old;
+    std::swap(old, (*m->ranges)[slot]);
     Py_RETURN_NONE;
 }
 
-// Hands over what native handlers hold back, and lets go of unmapped ones.  With the GIL, outside of guest code.
-bool flush_native_ports(PyMemory *m) {
-    for (size_t i = 0; i < m->ranges->size(); i++)
-        if (NativePort *native = (*m->ranges)[i].native.get())
-            if (!native->flush()) return false;
-    while (!m->retired_ranges->empty()) {
-        PortRange r;
-        std::swap(r, m->retired_ranges->back());
-        m->retired_ranges->pop_back();
-        bool good = !r.native || r.native->flush();
-        set_callables(r, nullptr, nullptr, nullptr, nullptr);
-        if (!good) return false;
-    }
-    m->retired_blocks->clear();
-    return true;
+void hand_over(PyMemory *m) {
+    Collected now;
+    std::swap(now, *m->collected);
+    PyObject *write_bulk = (*m->ranges)[now.range].access.write_bulk.get();
+    Py_INCREF(write_bulk);
+    PyObject *result = PyObject_CallFunction(write_bulk, "KIy#", static_cast<unsigned long long>(now.offset), 1u, now.bytes.data(),
+                                             Py_ssize_t(now.bytes.size()));
+    Py_DECREF(write_bulk);
+    if (!result) keep_error(m);
+    Py_XDECREF(result);
 }
 
 // ------------------------------------------------------------------------------------------------ accesses by the guest
 
 u32 port_read(Cpu &cpu, u16 port, unsigned size) {
     auto *m = static_cast<PyMemory *>(cpu.memory->owner);
-    PortRange &r = (*m->ranges)[m->port_range[port]];
-    u32 ones = size == 4 ? 0xffffffffu : size == 2 ? 0xffffu : 0xffu;
-    u32 offset = u32(port) - r.first;
-    if (UNLIKELY(offset + size > r.count)) {  // past the end of a range: each byte to its own
+    const PortRange &r = (*m->ranges)[m->port_range[port]];
+    if (UNLIKELY(port - r.first + size > r.count)) {  // past the end of a range: each byte to its own
         u32 value = 0;
         for (unsigned i = 0; i < size; i++) value |= port_read(cpu, u16(port + i), 1) << 8 * i;
         return value;
     }
     m->port_reads++;
     cpu.stats.device_accesses++;
-    if (r.native) return r.native->read(offset, size);
-    if (!r.read || UNLIKELY(m->error)) return ones;
+    const u64 offset = r.access.shift + (port - r.first);
+    if (const Cells *cells = r.access.cells.get(); cells && cells->rule(offset, size) & Cells::READ) return u32(cells->value(offset, size));
+    if (UNLIKELY(m->error) || !r.access.reads()) return size == 4 ? ~u32(0) : (u32(1) << 8 * size) - 1;
     Gil gil(m);
-    PyObject *callable = Py_NewRef(r.read);
-    PyObject *result = call(m, callable, offset, size);
-    Py_DECREF(callable);
-    return u32(handler_value(m, result, size, "port"));
+    return u32(call_read(m, (*m->ranges)[m->port_range[port]].access, offset, size, "port"));
 }
 
 void port_write(Cpu &cpu, u16 port, u32 value, unsigned size) {
     auto *m = static_cast<PyMemory *>(cpu.memory->owner);
-    PortRange &r = (*m->ranges)[m->port_range[port]];
-    u32 offset = u32(port) - r.first;
-    if (UNLIKELY(offset + size > r.count)) {
+    const PortRange &r = (*m->ranges)[m->port_range[port]];
+    if (UNLIKELY(port - r.first + size > r.count)) {
         for (unsigned i = 0; i < size; i++) port_write(cpu, u16(port + i), value >> 8 * i & 0xff, 1);
         return;
     }
     m->port_writes++;
     cpu.stats.device_accesses++;
-    if (NativePort *native = r.native.get()) {
-        native->write(offset, value, size);
-        if (UNLIKELY(native->full()) && !m->error) {
-            Gil gil(m);
-            if (!native->flush()) keep_error(m);
+    if (UNLIKELY(m->error)) return;
+    const u64 offset = r.access.shift + (port - r.first);
+    if (Cells *cells = r.access.cells.get()) {
+        const u8 rule = cells->rule(offset, size);
+        if (rule & Cells::WRITE) return cells->store(offset, value, size);
+        if (rule & Cells::KEEP && cells->value(offset, size) == value) return;
+        if (rule & Cells::QUEUE && size == 1 && r.access.write_bulk) {
+            Collected &c = *m->collected;
+            const u16 range = m->port_range[port];
+            if (LIKELY(c.bytes.empty() || (c.range == range && c.offset == offset && c.bytes.size() < Collected::LIMIT))) {
+                c.range = range;
+                c.offset = offset;
+                c.bytes.push_back(char(value));
+                return;
+            }
+            { Gil gil(m); }  // hands over what came before
+            return m->error ? void() : port_write(cpu, port, value, size);
         }
-        return;
     }
-    if (!r.write || UNLIKELY(m->error)) return;
+    if (!r.access.writes()) return;
     Gil gil(m);
-    PyObject *callable = Py_NewRef(r.write);
-    PyObject *args[4] = {nullptr, PyLong_FromLong(long(offset)), PyLong_FromUnsignedLong(value), PyLong_FromLong(long(size))};
-    PyObject *result = nullptr;
-    if (LIKELY(args[1] && args[2] && args[3]))
-        result = PyObject_Vectorcall(callable, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
-    for (int i = 1; i < 4; i++) Py_XDECREF(args[i]);
-    Py_DECREF(callable);
-    if (UNLIKELY(!result)) keep_error(m);
-    else Py_DECREF(result);
+    call_write(m, (*m->ranges)[m->port_range[port]].access, offset, value, size);
 }
 
 bool port_read_bulk(Cpu &cpu, u16 port, unsigned size, u8 *data, u32 count) {
     auto *m = static_cast<PyMemory *>(cpu.memory->owner);
-    PortRange &r = (*m->ranges)[m->port_range[port]];
-    u32 offset = u32(port) - r.first;
-    if (!r.read_bulk || offset + size > r.count || m->error) return false;
+    const PortRange &r = (*m->ranges)[m->port_range[port]];
+    if (!r.access.read_bulk || port - r.first + size > r.count || m->error) return false;
+    const u64 offset = r.access.shift + (port - r.first);
     m->port_reads += count;
     m->bulk_transfers++;
     cpu.stats.device_accesses++;
     size_t bytes = size_t(size) * count;
     Gil gil(m);
-    PyObject *callable = Py_NewRef(r.read_bulk);
-    PyObject *result = PyObject_CallFunction(callable, "III", unsigned(offset), size, unsigned(count));
-    Py_DECREF(callable);
+    PyObject *callable = (*m->ranges)[m->port_range[port]].access.read_bulk.get();
+    Py_XINCREF(callable);
+    PyObject *result =
+        callable ? PyObject_CallFunction(callable, "KII", static_cast<unsigned long long>(offset), size, unsigned(count)) : nullptr;
+    Py_XDECREF(callable);
     Py_buffer view;
     bool good = false;
     if (result && PyObject_GetBuffer(result, &view, PyBUF_SIMPLE) == 0) {
@@ -323,16 +197,18 @@ bool port_read_bulk(Cpu &cpu, u16 port, unsigned size, u8 *data, u32 count) {
 
 bool port_write_bulk(Cpu &cpu, u16 port, unsigned size, const u8 *data, u32 count) {
     auto *m = static_cast<PyMemory *>(cpu.memory->owner);
-    PortRange &r = (*m->ranges)[m->port_range[port]];
-    u32 offset = u32(port) - r.first;
-    if (!r.write_bulk || offset + size > r.count || m->error) return false;
+    const PortRange &r = (*m->ranges)[m->port_range[port]];
+    if (!r.access.write_bulk || port - r.first + size > r.count || m->error) return false;
+    const u64 offset = r.access.shift + (port - r.first);
     m->port_writes += count;
     m->bulk_transfers++;
     cpu.stats.device_accesses++;
     Gil gil(m);
-    PyObject *callable = Py_NewRef(r.write_bulk);
-    PyObject *result = PyObject_CallFunction(callable, "IIy#", unsigned(offset), size, reinterpret_cast<const char *>(data),
-                                             Py_ssize_t(size_t(size) * count));
+    PyObject *callable = (*m->ranges)[m->port_range[port]].access.write_bulk.get();
+    if (!callable) return true;
+    Py_INCREF(callable);
+    PyObject *result = PyObject_CallFunction(callable, "KIy#", static_cast<unsigned long long>(offset), size,
+                                             reinterpret_cast<const char *>(data), Py_ssize_t(size_t(size) * count));
     Py_DECREF(callable);
     if (!result) keep_error(m);
     Py_XDECREF(result);

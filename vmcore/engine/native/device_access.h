@@ -1,0 +1,95 @@
+// How a guest's accesses reach a device model.  Some registers are bytes that the model shares with the engine, as the rules beside them
+// say; accesses to those need no Python and no GIL.  All others call Python.
+#pragma once
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "types.h"
+#include <memory>
+#include <vector>
+
+struct PyMemory;
+
+// A reference that is given up with its owner, which holds the GIL then.  None is nullptr.
+class Ref {
+    PyObject *object_ = nullptr;
+
+  public:
+    Ref() = default;
+    explicit Ref(PyObject *object) : object_(object && object != Py_None ? Py_NewRef(object) : nullptr) {}
+    Ref(Ref &&other) noexcept : object_(other.object_) { other.object_ = nullptr; }
+    Ref &operator=(Ref &&other) noexcept {
+        std::swap(object_, other.object_);
+        return *this;
+    }
+    ~Ref() { Py_XDECREF(object_); }
+    PyObject *get() const { return object_; }
+    explicit operator bool() const { return object_; }
+};
+
+// vmcore.hardware.registers.Cells: values, rules, masks of the bits that a write stores and of those that a one clears, a byte for each
+// offset.  The engine writes there while it runs without the GIL: the machine is the running thread's then.
+struct Cells {
+    enum Rule : u8 {
+        READ = 1,   // a read gives the value
+        WRITE = 2,  // a write is stored by the masks
+        KEEP = 4,   // a write of the very value that is there does nothing
+        QUEUE = 8,  // bytes written are collected for write_bulk
+    };
+    Py_buffer held[4] = {};
+    std::size_t count = 0;
+    ~Cells();
+    bool hold(PyObject *const buffers[4]);  // false with an exception set
+    u8 *values() const { return static_cast<u8 *>(held[0].buf); }
+    u8 *rules() const { return static_cast<u8 *>(held[1].buf); }
+    const u8 *writable() const { return static_cast<const u8 *>(held[2].buf); }
+    const u8 *clears() const { return static_cast<const u8 *>(held[3].buf); }
+
+    // Rules that all bytes of an access have in common.
+    u8 rule(u64 offset, unsigned size) const {
+        if (UNLIKELY(offset >= count || size > count - offset)) return 0;
+        u8 common = rules()[offset];
+        for (unsigned i = 1; i < size; i++) common &= rules()[offset + i];
+        return common;
+    }
+    u64 value(u64 offset, unsigned size) const {
+        u64 value = 0;
+        for (unsigned i = 0; i < size; i++) value |= u64(values()[offset + i]) << 8 * i;
+        return value;
+    }
+    void store(u64 offset, u64 value, unsigned size) {
+        for (u64 at = offset; at < offset + size; at++, value >>= 8) {
+            u8 v = u8(value), mask = writable()[at];
+            values()[at] = u8((values()[at] & ~mask & ~(v & clears()[at])) | (v & mask));
+        }
+    }
+};
+
+// What answers for a range of ports or memory.
+struct DeviceAccess {
+    u64 shift = 0;                           // the device's offset of the first port or byte; the offsets below include it
+    Ref read, write, read_bulk, write_bulk;  // read(offset, size), write(offset, value, size), ...
+    std::unique_ptr<Cells> cells;
+    struct Direct {
+        u64 place;                           // place_of(offset, size)
+        Ref read, write;                     // read(), write(value): for just this register
+    };
+    std::vector<Direct> direct;              // sorted
+
+    bool reads() const { return read || !direct.empty(); }
+    bool writes() const { return write || !direct.empty(); }
+    static u64 place_of(u64 offset, unsigned size) { return offset << 4 | size; }
+    const Direct *find(u64 offset, unsigned size) const;
+    int traverse(visitproc visit, void *arg) const;
+};
+
+// Takes the arguments that map_port() and map_device() have in common; nullptr for those not given.  False with an exception set.
+struct AccessArguments {
+    PyObject *read = nullptr, *write = nullptr, *read_bulk = nullptr, *write_bulk = nullptr, *offset = nullptr, *cells = nullptr,
+             *readers = nullptr, *writers = nullptr;
+};
+bool parse_access(const AccessArguments &given, DeviceAccess *out);
+
+// Accesses that Python answers; with the GIL.  On failure the exception is kept for run(), and a read gives all ones.
+u64 call_read(PyMemory *m, const DeviceAccess &access, u64 offset, unsigned size, const char *what);
+void call_write(PyMemory *m, const DeviceAccess &access, u64 offset, u64 value, unsigned size);

@@ -1,0 +1,49 @@
+"""Registers that need no model at the moment: bytes which a device shares with the engine.
+
+A guest's access to such bytes costs a few nanoseconds and no Python.  Rules say, byte by byte, what the engine may do
+with them; an access that has no rule in common for all its bytes goes to the device.  Registers that are declared
+without handlers have their rules from the start.  Others get and lose them as the device sees fit: a status register
+can be read freely for as long as reading it has no effect.
+
+The device and the engine use the very same bytes, so there is nothing to keep in step: what the one has written, the
+other reads.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+__all__ = ["COLLECT", "KEEP", "READ", "WRITE", "Cells"]
+
+READ: Final = 1
+"""A read gives the value, and that is all it does."""
+WRITE: Final = 2
+"""A write is stored: bits in `writable` are taken, ones in `clears` clear, all others stay."""
+KEEP: Final = 4
+"""A write of exactly the value that is there has no effect."""
+COLLECT: Final = 8
+"""Bytes written to this port (never to memory) are collected, and come by `write_bulk`: before Python sees anything
+else of the machine, at the end of the run, and at the latest when there are 256."""
+
+
+@final
+class Cells:
+    """What the engine may do by itself with `count` bytes of a device's range.  Nothing, at first."""
+
+    __slots__ = ("clears", "rules", "values", "writable")
+
+    def __init__(self, count: int) -> None:
+        self.values = bytearray(count)
+        self.rules = bytearray(count)
+        """READ, WRITE, KEEP and COLLECT, or 0: the device is asked."""
+        self.writable = bytearray(count)
+        self.clears = bytearray(count)
+
+    def allow(self, offset: int, size: int, rules: int) -> None:
+        """From now on the engine may do this, and only this, with `size` bytes from `offset` on."""
+        self.rules[offset : offset + size] = bytes((rules,)) * size
+
+    @property
+    def buffers(self) -> tuple[bytearray, bytearray, bytearray, bytearray]:
+        """What the engine is given.  It holds on to them: their sizes are fixed."""
+        return self.values, self.rules, self.writable, self.clears
