@@ -156,6 +156,8 @@ Xmm singles(u32 a, u32 b, u32 c, u32 d) { return xmm_of(a | u64(b) << 32, c | u6
 HORIZONTAL(add)
 HORIZONTAL(sub)
 
+// A kernel as an object: pointers to functions that must be inlined cannot be passed on.
+#define CALL(kernel) [](Cpu &c, const Xmm &x, const Xmm &y) { return kernel(c, x, y); }
 void x_addsubps(Cpu &cpu, const Op &op) {
     Xmm b = read_wx(cpu, op);
     Xmm &d = xmm(cpu, op.r);
@@ -164,7 +166,7 @@ void x_addsubps(Cpu &cpu, const Op &op) {
         return merged(masked(sub(cpu, masked(d, even, even), masked(b, even, even)), even, even),
                       masked(add(cpu, masked(d, odd, odd), masked(b, odd, odd)), odd, odd));
     };
-    d = fp_run(cpu, [&] { return both(h_subps, h_addps); }, [&] { return both(s_subps, s_addps); });
+    d = fp_run(cpu, [&] { return both(CALL(h_subps), CALL(h_addps)); }, [&] { return both(CALL(s_subps), CALL(s_addps)); });
 }
 void x_addsubpd(Cpu &cpu, const Op &op) {
     Xmm b = read_wx(cpu, op);
@@ -172,7 +174,7 @@ void x_addsubpd(Cpu &cpu, const Op &op) {
     auto both = [&](auto sub, auto add) {
         return xmm_of(sub(cpu, low64(d.uq[0]), low64(b.uq[0])).uq[0], add(cpu, low64(d.uq[1]), low64(b.uq[1])).uq[0]);
     };
-    d = fp_run(cpu, [&] { return both(h_subpd, h_addpd); }, [&] { return both(s_subpd, s_addpd); });
+    d = fp_run(cpu, [&] { return both(CALL(h_subpd), CALL(h_addpd)); }, [&] { return both(CALL(s_subpd), CALL(s_addpd)); });
 }
 
 // ---- SSE4.1 dot products: the order of the additions is the manual's; an unmasked exception of a step ends the instruction there
