@@ -258,8 +258,10 @@ class Scheduler:
                 self._busy &= ~(1 << self._turn)
             elif reason is RunExit.YIELD:
                 self._pass_on()
-            else:
+            elif reason in _CUTS:
                 return Cut(_CUTS[reason], self._turn)
+            else:
+                raise AssertionError(f"vCPU {self._turn} came back with {reason!r} at {cpu.instructions} instructions")
 
     def _choose(self) -> bool:
         """Settle whose turn it is: the one that has it while it is busy and its quantum lasts, else the next busy
