@@ -31,7 +31,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum, StrEnum
-from functools import cache
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
@@ -313,8 +312,12 @@ def member(attribute: str, annotation: Any, *, optional: bool = False) -> Member
     return Member(name, attribute, Annotated[(bare, *kept)] if kept else bare, optional, features)
 
 
-@cache
+_MEMBERS: dict[Any, tuple[Member, ...]] = {}
+
+
 def members(cls: type[Any]) -> tuple[Member, ...]:
     """The members of an attrs class in order, those of its bases first."""
-    hints = get_type_hints(cls, include_extras=True)
-    return tuple(member(a.name, hints[a.name]) for a in attrs.fields(cls))
+    if cls not in _MEMBERS:
+        hints = get_type_hints(cls, include_extras=True)
+        _MEMBERS[cls] = tuple(member(a.name, hints[a.name]) for a in attrs.fields(cls))
+    return _MEMBERS[cls]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, Final, Literal, TypeVar, get_type_hints
 
 from attrs import field, frozen
@@ -93,7 +94,11 @@ def command(
     def register(function: F) -> F:
         if name in COMMANDS or name in ELSEWHERE:
             raise ValueError(f"there is a command {name} already")
-        hints = get_type_hints(function, include_extras=True)
+        # Annotations that are not on the wire may name what is only imported for type checkers.
+        on_wire = {p: a for p, a in function.__annotations__.items() if p not in ("vm", "monitor")}
+        hints = get_type_hints(
+            SimpleNamespace(__annotations__=on_wire), globalns=function.__globals__, include_extras=True
+        )
         parameters = inspect.signature(function).parameters.values()
         arguments = tuple(
             _argument(p, hints[p.name], (argument_names or {}).get(p.name), (argument_features or {}).get(p.name, ()))
