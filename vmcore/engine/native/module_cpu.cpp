@@ -217,7 +217,7 @@ PyObject *run_for(PyCpu *self, u64 instructions) {
         return nullptr;
     }
     if (!good) return nullptr;
-    if (failure) return PyErr_Format(PyExc_SystemError, "the engine failed at rip %#llx: %s", static_cast<unsigned long long>(cpu.rip), failure);
+    if (failure) return PyErr_Format(PyExc_SystemError, "the engine failed at rip 0x%llx: %s", static_cast<unsigned long long>(cpu.rip), failure);
     return PyLong_FromLong(long(reason));
 }
 

@@ -16,7 +16,7 @@ u16 new_range(PyMemory *m, PyObject *port_o, u64 count) {
     u64 port;
     if (unsigned_argument(port_o, "port", 0xffff, &port) < 0 || !require_parked(m)) return 0;
     if (count == 0 || count > 0x10000 - port) {
-        PyErr_Format(PyExc_ValueError, "count: %llu: expected 1 to %llu ports from %#llx", static_cast<unsigned long long>(count),
+        PyErr_Format(PyExc_ValueError, "count: %llu: expected 1 to %llu ports from 0x%llx", static_cast<unsigned long long>(count),
                      static_cast<unsigned long long>(0x10000 - port), static_cast<unsigned long long>(port));
         return 0;
     }
