@@ -29,6 +29,7 @@ import trio
 
 from vmcore.engine import Cpu, PhysicalMemory
 from vmcore.hardware.tree import ObjectTree
+from vmcore.machine.actions import Actions
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.keyboard import Keyboard
 from vmcore.machine.machine import Machine, MachineStatistics
@@ -49,6 +50,7 @@ from vmcore.model.exits import (
 from vmcore.model.run_state import RebootAction, RunState, ShutdownAction, ShutdownCause
 from vmcore.model.units import SECOND
 from vmcore.shell.deadlines import Alarm, Alarms
+from vmcore.shell.descriptors import DescriptorSets
 from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
 from vmcore.shell.serial import SerialStream
@@ -115,6 +117,8 @@ class VirtualMachine:
         self._posted: deque[Callable[[], None]] = deque()
         self.events: Final = EventBus(self._drive_until_event)
         """Typed events: `subscribe`, `expect`."""
+        self.fdsets: Final = DescriptorSets()
+        """Sets of descriptors that clients handed over."""
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> VirtualMachine:
@@ -171,6 +175,7 @@ class VirtualMachine:
         self._thread.join()
         self._flush()
         self._machine.on_event = None
+        self.fdsets.close()
         self.events._end()
         for stream in self._serial:
             stream._end()
@@ -208,6 +213,15 @@ class VirtualMachine:
     def guest_ns(self) -> int:
         """Guest time in nanoseconds since the machine was built; while it runs, as of a short while ago."""
         return self._open_machine().now_ns
+
+    @property
+    def actions(self) -> Actions:
+        """What is done about reboots, shutdowns, panics and watchdogs; may be replaced at any time."""
+        return self._open_machine().actions
+
+    @actions.setter
+    def actions(self, actions: Actions) -> None:
+        self._open_machine().actions = actions
 
     # --- life cycle
 

@@ -228,6 +228,8 @@ def _watchdog_action(value: object) -> WatchdogAction:
 class MachineConfig:
     """What a machine is.  All fields have defaults; `MachineConfig()` is a PC with 128 MiB and nothing to boot."""
 
+    name: str | None = None
+    """Name of the machine, for management."""
     board: str = "pc"
     """"pc": an ISA PC with ACPI; "none": vCPUs and RAM alone."""
     memory: int = field(default=128 * MIB, converter=_memory, repr=format_size)
@@ -276,6 +278,8 @@ class MachineConfig:
             raise ConfigError("append", self.append, "text without NUL characters")
         _integer("serials", self.serials, 0, MAX_SERIALS, "a number of serial ports")
         _integer("seed", self.seed, 0, (1 << 64) - 1, "a number")
+        if self.name is not None and not isinstance(self.name, str):
+            raise ConfigError("name", self.name, "text")
         _flag("no_reboot", self.no_reboot)
         _flag("no_shutdown", self.no_shutdown)
         _integer("instruction_ns", self.instruction_ns, 1, 1_000_000, "nanoseconds")
