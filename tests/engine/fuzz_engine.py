@@ -27,7 +27,9 @@ RAM_SIZE: Final = 0x20_0000
 TABLES: Final = 0x1_0000
 """Page tables, four pages, which map the RAM onto itself."""
 MODES: Final = ("real", "unreal", "v86", "prot16", "prot32", "paged32", "pae", "compat16", "compat32", "long")
-FAVOURED: Final = bytes.fromhex("0f0f0f66f2f3f0484c676426362ec4c5d8d9dadbdcdddedfffcdcfcb9a8e0f01c8ccfbf40f20220f300f32")
+FAVOURED: Final = bytes.fromhex(
+    "0f0f0f66f2f3f0484c676426362ec4c5d8d9dadbdcdddedfffcdcfcb9a8e0f01c8ccfbf40f20220f300f32"
+)
 """Bytes that lead to more interesting places than most."""
 
 
@@ -149,7 +151,9 @@ class Fuzzer:
         if wide:
             root = struct.pack("<Q", TABLES + 0x1000 | (1 if mode == "pae" else flags()))
             memory.write(TABLES, root)
-            memory.write(TABLES + 0x1000, struct.pack("<Q", TABLES + 0x2000 | flags()) * (1 if mode != "pae" else 0) + b"")
+            memory.write(
+                TABLES + 0x1000, struct.pack("<Q", TABLES + 0x2000 | flags()) * (1 if mode != "pae" else 0) + b""
+            )
             directory = TABLES + (0x1000 if mode == "pae" else 0x2000)
             big = b"".join(struct.pack("<Q", (i << 21) | 0x80 | flags()) for i in range(8))
             table = b"".join(struct.pack("<Q", (i << 12) | flags()) for i in range(512))
@@ -161,12 +165,36 @@ class Fuzzer:
             memory.write(TABLES + 0x1000, b"".join(struct.pack("<I", (i << 12) | flags()) for i in range(1024)))
         descriptors = []
         for _ in range(16):
-            kind = r.choice((0x9B, 0x93, 0xFB, 0xF3, 0x9F, 0x97, 0x89, 0x8B, 0x81, 0x82, 0x84, 0x8C, 0x85, 0xEC, 0xE5, r.getrandbits(8)))
+            kind = r.choice(
+                (
+                    0x9B,
+                    0x93,
+                    0xFB,
+                    0xF3,
+                    0x9F,
+                    0x97,
+                    0x89,
+                    0x8B,
+                    0x81,
+                    0x82,
+                    0x84,
+                    0x8C,
+                    0x85,
+                    0xEC,
+                    0xE5,
+                    r.getrandbits(8),
+                )
+            )
             size = r.choice((0xC, 0x4, 0xA, 0x0, 0x8, r.getrandbits(4)))
             base = r.choice((0, 0, 0x5000, r.getrandbits(20)))
             limit = r.choice((0xFFFFF, 0xFFFF, 0x67, r.getrandbits(20)))
             descriptors.append(
-                limit & 0xFFFF | (base & 0xFFFFFF) << 16 | kind << 40 | (limit >> 16) << 48 | size << 52 | (base >> 24) << 56
+                limit & 0xFFFF
+                | (base & 0xFFFFFF) << 16
+                | kind << 40
+                | (limit >> 16) << 48
+                | size << 52
+                | (base >> 24) << 56
             )
         if r.random() < 0.9:  # entries 1 and 2 are what most selectors mean: flat code and data
             size = 0xA if mode == "long" or mode.startswith("compat") else 0x4 if mode.endswith("16") else 0xC
@@ -204,7 +232,9 @@ class Fuzzer:
     def state(self, mode: str) -> CpuState:
         """A random state of `mode`."""
         r = self.random
-        control = {"real": 0x10, "unreal": 0x10, "v86": 0x8000_0011, "prot16": 0x11, "prot32": 0x11}.get(mode, 0x8000_0011)
+        control = {"real": 0x10, "unreal": 0x10, "v86": 0x8000_0011, "prot16": 0x11, "prot32": 0x11}.get(
+            mode, 0x8000_0011
+        )
         control |= r.choice((0, 0, 0, 0x20, 0x2, 0x8, 0x4, 0x5_0000, 0x4_0000))
         extra = r.getrandbits(22) & 0x37_067F if r.random() < 0.3 else 0x600
         wide = mode in ("pae", "compat16", "compat32", "long")
@@ -230,13 +260,17 @@ class Fuzzer:
             pending=r.choice((0, 0, 0, r.getrandbits(8) & 0xFC)),
             segments=tuple(segments),
             gdtr=(0x3000, r.choice((0x7F, 0x7F, 0x17, 0xFFFF))),
-            idtr=(0 if mode in ("real", "unreal") and r.random() < 0.7 else 0x2000, r.choice((0xFFF, 0xFFF, 0x3FF, 0x20))),
+            idtr=(
+                0 if mode in ("real", "unreal") and r.random() < 0.7 else 0x2000,
+                r.choice((0xFFF, 0xFFF, 0x3FF, 0x20)),
+            ),
             cr0=control,
             cr2=0,
             cr3=TABLES | r.choice((0, 0, 8, 0x18)),
             cr4=extra,
             efer=0xD00 | r.choice((0, 1)) if long else r.choice((0, 0x801)),
-            dr=tuple(self.value() for _ in range(4)) + (0, 0, 0xFFFF_0FF0, r.choice((0x400, 0x400, r.getrandbits(32) & 0xFFFF_2FFF))),
+            dr=tuple(self.value() for _ in range(4))
+            + (0, 0, 0xFFFF_0FF0, r.choice((0x400, 0x400, r.getrandbits(32) & 0xFFFF_2FFF))),
             pdpte=(TABLES + 0x1000 | 1, 0, r.getrandbits(36) & ~0x1E6, 1),
             fpu_registers=tuple(r.getrandbits(80) for _ in range(8)),
             fcw=r.getrandbits(16),

@@ -292,7 +292,9 @@ def test_repeated_string_io_is_one_call(memory: PhysicalMemory) -> None:
         calls.append((offset, size, data))
 
     memory.map_port(0x1F0, 8, nothing_read, nothing_written, read_bulk, write_bulk)
-    cpu = real_mode(memory, "mov dx, 0x1f0; mov di, 0x4000; mov si, 0x4000; mov cx, 8; rep insw; mov cx, 4; rep outsw; hlt")
+    cpu = real_mode(
+        memory, "mov dx, 0x1f0; mov di, 0x4000; mov si, 0x4000; mov cx, 8; rep insw; mov cx, 4; rep outsw; hlt"
+    )
     assert cpu.run(100) is RunExit.HALT
     assert memory.read(0x4000, 16) == bytes(range(16))
     assert calls == [(0, 2, 8), (0, 2, bytes(range(8)))]
