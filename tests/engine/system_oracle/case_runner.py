@@ -183,11 +183,12 @@ def run_image_here(low: bytes, cases: bytes, model: str) -> bytes:
     cpu = Cpu(memory, 0, model=model)
 
     def write(port: int, value: int, size: int) -> None:
-        if port == 0xF4:
+        if port == 0xE9:
+            out.append(value & 0xFF)
+        elif port == 0xF4:
             cpu.break_run()
 
     memory.set_port_handlers(lambda port, size: (1 << 8 * size) - 1, write)
-    memory.map_port_sink(0xE9, lambda data: out.extend(data))
     last = -1
     while True:
         reason = cpu.run(3_000_000)
