@@ -378,3 +378,29 @@ def test_a_timer_interrupt_wakes_a_halted_guest() -> None:
 def test_configurations_without_anything_to_boot_run_the_empty_rom() -> None:
     made = Machine(config(SPIN).__class__(memory="1M"))
     assert made.run(100) == BudgetSpent()
+
+
+PERIODIC = "mov al, 0x34; out 0x43, al; mov al, 0; out 0x40, al; out 0x40, al;"
+
+
+def test_a_guest_that_halts_with_interrupts_off_is_idle_for_ever_whatever_ticks_on() -> None:
+    made = machine(PERIODIC + "cli; again: hlt; jmp again")
+    assert made.run() == Idle(None)
+    assert made.now_ns < SECOND
+    assert made.run(until_ns=2 * SECOND) == BudgetSpent()
+    assert made.now_ns == 2 * SECOND
+
+
+def test_time_goes_on_for_a_deaf_guest_while_the_caller_waits_for_it() -> None:
+    made = machine(PERIODIC + "cli; again: hlt; jmp again")
+    made.clock.timer(lambda: made.stop("late"), "mine").arm(SECOND)
+    assert made.run() == StopRequested("late")
+    assert made.now_ns == SECOND
+
+
+def test_a_guest_that_can_be_interrupted_by_nmi_is_not_deaf() -> None:
+    # The timer's IOAPIC entry sends NMI to a guest that sleeps with interrupts off, and whose NMI handler is a
+    # triple fault.
+    entry = "mov ebx, 0xfec00000; mov dword ptr [rbx], 0x14; mov dword ptr [rbx + 0x10], 0x400;"
+    made = machine(entry + PERIODIC + "cli; again: hlt; jmp again", no_reboot=True)
+    assert made.run() == ShutdownRequested(ShutdownCause.GUEST_RESET)

@@ -92,6 +92,11 @@ class Board(ABC):
         """Whether the board's logic resets the machine when a vCPU shuts down after a triple fault."""
         return True
 
+    @property
+    def interrupts_the_deaf(self) -> bool:
+        """Whether a device could wake vCPUs whose interrupts are off, by NMI, SMI or INIT, or a watchdog is running."""
+        return False
+
     def key(self, key: str, pressed: bool) -> bool:
         """Press or release a key; False where there is no keyboard or it has no room."""
         return False

@@ -25,13 +25,13 @@ from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices
 from vmcore.boards.cmos import cmos_contents
 from vmcore.devices.acpi_pm import AcpiPm, SleepState
-from vmcore.devices.apic_bus import ApicBus
+from vmcore.devices.apic_bus import ApicBus, Delivery
 from vmcore.devices.bios_disk import PORTS as DISK_PORTS
 from vmcore.devices.bios_disk import BiosDisk
 from vmcore.devices.coprocessor import Coprocessor
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ioapic import IoApic
-from vmcore.devices.local_apic import LocalApic
+from vmcore.devices.local_apic import MASKED, LocalApic
 from vmcore.devices.pci_host import PciHost
 from vmcore.devices.pic8259 import Pic8259
 from vmcore.devices.pit8254 import Pit8254
@@ -75,6 +75,10 @@ IA32_APIC_BASE: Final = 0x1B
 IA32_TSC_ADJUST: Final = 0x3B
 IA32_TSC_DEADLINE: Final = 0x6E0
 APIC_MSRS: Final = (IA32_TSC, IA32_APIC_BASE, IA32_TSC_ADJUST, IA32_TSC_DEADLINE)
+
+UNMASKABLE: Final = (Delivery.SMI, Delivery.NMI, Delivery.INIT)
+LINT1: Final = 4
+"""Place of the entry of local input 1 in a local APIC's saved vector table."""
 
 VIRTUAL_WIRE: Final = ((LocalApic.SVR, 0x1FF), (LocalApic.LVT_LINT0, 0x700), (LocalApic.LVT_LINT1, 0x400))
 """The local APIC of the first processor, enabled, with the 8259s at LINT0 and NMI at LINT1 (MP specification 1.4,
@@ -434,6 +438,14 @@ class PcBoard(Board):
         self.post = PostPort()
         self.add("/machine/post", self.post)
         self.ports.claim(POST_PORT, 1, self.post, "post")
+
+    @property
+    def interrupts_the_deaf(self) -> bool:
+        # No device of this board drives LINT1, so that its entry, NMI on every PC, does not count.
+        entries = list(self.ioapic.save().table)
+        for apic in self.apics:
+            entries += (entry for index, entry in enumerate(apic.save().lvt) if index != LINT1)
+        return any(entry >> 8 & 7 in UNMASKABLE and not entry & MASKED for entry in entries)
 
     # --- reset, boot, state
 

@@ -91,6 +91,16 @@ class Clock:
         """The earliest deadline in guest nanoseconds, or None when no timer is armed."""
         return self._armed[0].deadline if self._armed else None
 
+    @property
+    def made(self) -> int:
+        """How many timers there are; the next one is given the following order."""
+        return self._made
+
+    @property
+    def armed(self) -> tuple[Timer, ...]:
+        """The timers that are armed, the earliest first."""
+        return tuple(self._armed)
+
     def run_due(self, now: int) -> None:
         """Fire every timer whose deadline is at or before `now`, with those that become due by that."""
         armed = self._armed

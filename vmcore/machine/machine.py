@@ -24,7 +24,7 @@ from typing import Any, Final, Self, TypeVar, final
 from attrs import frozen
 
 from vmcore.boards.board import Board, BoardServices
-from vmcore.engine import Cpu, PhysicalMemory, find_model
+from vmcore.engine import Activity, Cpu, Flags, PhysicalMemory, find_model
 from vmcore.firmware.boot_image import BootImage
 from vmcore.hardware.clock import Clock
 from vmcore.hardware.tree import ObjectTree
@@ -177,6 +177,8 @@ class Machine:
             port.plug(uart)
         self.keyboard: Final = Keyboard(self._press_key)
         """Keys of the keyboard by name."""
+        self._own_timers: Final = self.clock.made
+        self._scheduler.is_deaf = self._is_deaf
         self._reset_hardware()
 
     # --- running
@@ -450,6 +452,14 @@ class Machine:
         if self._requests:
             self._scheduler.interrupt()
         return PauseRequested(state)
+
+    def _is_deaf(self) -> bool:
+        """All vCPUs are halted: whether nothing but an input can wake one, and nobody else waits for the time to
+        pass.
+        """
+        if any(cpu.rflags & Flags.IF and cpu.activity == Activity.HALTED for cpu in self.cpus):
+            return False
+        return not self.board.interrupts_the_deaf and all(timer.order <= self._own_timers for timer in self.clock.armed)
 
     def _triple_fault(self, index: int, stop_on_reset: bool) -> Exit | None:
         self._emit(GuestFault(index, self._pc(index), self.instructions))

@@ -11,7 +11,7 @@ a delay loop of a few instructions around PAUSE must not cost a turn each time. 
 is noticed (`notice`): an interrupt, NMI, INIT or start-up IPI.
 
 Idle.  When no vCPU is busy, time is moved to the next timer at once.  Without a timer there is nothing to wait for
-but an input.
+but an input; nor is there where all vCPUs are deaf (halted with interrupts off), whatever timers tick on.
 
 Exactness.  Where a run is cut by limits or by `request_stop` never shows in the guest: whose turn it is, and how
 much of it is used up, are state; limits only pause it.  What does decide is a function of the guest alone: timers
@@ -22,7 +22,7 @@ instruction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum, auto
 from typing import Final, Protocol, final
 
@@ -117,6 +117,8 @@ class Scheduler:
         self.clock.on_rearm = self._rearmed
         self.exits = dict.fromkeys(RunExit, 0)
         """How often native runs returned, by reason."""
+        self.is_deaf: Callable[[], bool] = lambda: False
+        """Asked while all vCPUs are halted: whether no timer can wake any of them."""
         self._turn = 0
         self._current = self.cpus[0]
         self._turn_start = self._current.instructions
@@ -229,6 +231,8 @@ class Scheduler:
             if not self._choose():
                 if end is None or not warp:
                     return Cut(CutReason.IDLE, self._turn, end)
+                if until_ns is None and self.is_deaf():
+                    return Cut(CutReason.IDLE, self._turn)
                 self._skip_to(end)
                 continue
             cpu = self._current
