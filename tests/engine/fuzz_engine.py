@@ -1,4 +1,5 @@
-"""Random bytes as code, under random system state, in every mode: the engine must come back each time, with no memory error.
+"""Random bytes as code, under random system state, in every mode: the engine must come back each time, with no
+memory error.
 
 `python tests/engine/fuzz_engine.py --seconds 600 --seed 1`; meant for a build with sanitizers:
 
@@ -147,7 +148,10 @@ class Fuzzer:
         memory.a20 = True
         memory.write(0, r.randbytes(0x1000))
         wide = mode in ("pae", "compat16", "compat32", "long")
-        flags = lambda: 7 if r.random() < 0.97 else r.getrandbits(12)  # noqa: E731
+
+        def flags() -> int:
+            return 7 if r.random() < 0.97 else r.getrandbits(12)
+
         if wide:
             root = struct.pack("<Q", TABLES + 0x1000 | (1 if mode == "pae" else flags()))
             memory.write(TABLES, root)
@@ -269,8 +273,10 @@ class Fuzzer:
             cr3=TABLES | r.choice((0, 0, 8, 0x18)),
             cr4=extra,
             efer=0xD00 | r.choice((0, 1)) if long else r.choice((0, 0x801)),
-            dr=tuple(self.value() for _ in range(4))
-            + (0, 0, 0xFFFF_0FF0, r.choice((0x400, 0x400, r.getrandbits(32) & 0xFFFF_2FFF))),
+            dr=(
+                *(self.value() for _ in range(4)),
+                *(0, 0, 0xFFFF_0FF0, r.choice((0x400, 0x400, r.getrandbits(32) & 0xFFFF_2FFF))),
+            ),
             pdpte=(TABLES + 0x1000 | 1, 0, r.getrandbits(36) & ~0x1E6, 1),
             fpu_registers=tuple(r.getrandbits(80) for _ in range(8)),
             fcw=r.getrandbits(16),
@@ -327,7 +333,8 @@ class Fuzzer:
 
 
 class Watchdog:
-    """Asks for a stop where one run takes long: repeated string instructions may run for minutes and are one instruction."""
+    """Asks for a stop where one run takes long: repeated string instructions may run for minutes and are one
+    instruction."""
 
     def __init__(self, fuzzer: Fuzzer) -> None:
         self._fuzzer = fuzzer

@@ -372,7 +372,7 @@ def test_watchpoint_stops_after_the_access() -> None:
     assert cpu.instructions == 5 + 4
     for bad in ({"size": 0}, {"write": False}):
         with pytest.raises(ValueError, match="watchpoint"):
-            cpu.add_watchpoint(0, **bad)  # type: ignore[arg-type]
+            cpu.add_watchpoint(0, **bad)
 
 
 # Virtual memory
@@ -441,7 +441,7 @@ def test_state_that_cannot_be_is_refused_and_changes_nothing() -> None:
         {"gdtr": (0, 1 << 16)},
     ):
         with pytest.raises((ValueError, OverflowError)):
-            cpu.restore(evolve(good, **change))  # type: ignore[arg-type]
+            cpu.restore(evolve(good, **change))
         assert cpu.save() == before
     cpu.restore(good)
     assert cpu.rip == 5

@@ -195,7 +195,8 @@ def test_device_sees_offset_size_and_value() -> None:
     memory.map_device(0x20000, 0x100, read, lambda *write: seen.append(write))
     cpu = real_mode(
         memory,
-        "mov ax, 0x2000; mov ds, ax; mov bl, [4]; mov cx, [6]; mov edx, [8]; mov [0x10], bl; mov [0x12], cx; mov [0x14], edx; hlt",
+        "mov ax, 0x2000; mov ds, ax; mov bl, [4]; mov cx, [6]; mov edx, [8];"
+        "mov [0x10], bl; mov [0x12], cx; mov [0x14], edx; hlt",
     )
     assert cpu.run(100) is RunExit.HALT
     assert (cpu.bl, cpu.cx, cpu.edx) == (0x44, 0x3344, 0x11223344)
@@ -204,9 +205,9 @@ def test_device_sees_offset_size_and_value() -> None:
 
 @pytest.mark.parametrize("answer", [256, -1, None, "1", 1.0])
 def test_bad_answers_of_a_device_are_its_fault(memory: PhysicalMemory, answer: object) -> None:
-    memory.map_port(0x60, 1, lambda offset, size: answer, nothing_written)  # type: ignore[arg-type, return-value]
+    memory.map_port(0x60, 1, lambda offset, size: answer, nothing_written)  # type: ignore[arg-type]
     cpu = real_mode(memory, "in al, 0x60; hlt")
-    with pytest.raises((TypeError, OverflowError), match="port handler answered .* to a read of 1 bytes"):
+    with pytest.raises((TypeError, OverflowError), match=r"port handler answered .* to a read of 1 bytes"):
         cpu.run(10)
 
 

@@ -37,7 +37,8 @@ def can_assemble() -> bool:
 def assemble(text: str, bits: int = 64, address: int = 0) -> bytes:
     """Machine code for `text`: Intel syntax, statements separated by newlines or semicolons.
 
-    Labels and data directives are allowed.  bits: 16, 32 or 64, the code size; address: where it will run.  UsageError says what the assembler refused.
+    Labels and data directives are allowed.  bits: 16, 32 or 64, the code size; address: where it will run.
+    UsageError says what the assembler refused.
     """
     if bits not in BITS:
         raise UsageError(f"bits: {bits!r}: expected 16, 32 or 64")

@@ -1,6 +1,7 @@
 """Compares the engine with an oracle on random cases.
 
-`python tests/engine/differential/compare_run.py --oracle host --seed 1 --cases 100000` prints every difference and a summary.
+`python tests/engine/differential/compare_run.py --oracle host --seed 1 --cases 100000` prints every difference and a
+summary.
 """
 
 from __future__ import annotations
@@ -75,10 +76,12 @@ class Oracle(Protocol):
 # Why a form is not compared with the host.
 HOST_EXCLUDED: Final = {
     "the kernel answers it": "syscall sysenter sysexit sysret int",
-    "the answer is the host's own": "cpuid rdtsc rdtscp rdpmc rdrand rdseed rdpid xgetbv sgdt sidt sldt str smsw lar lsl verr verw",
+    "the answer is the host's own": "cpuid rdtsc rdtscp rdpmc rdrand rdseed rdpid xgetbv sgdt sidt sldt str smsw "
+    "lar lsl verr verw",
     "it would change the oracle's own segments": "wrfsbase wrgsbase rdfsbase rdgsbase lfs lgs lss les lds far",
     "segments are the host's": "mov_sreg push_sreg pop_sreg iret retf",
-    "the saved image has fields that differ by processor": "fxsave fxrstor xsave xsavec xsaveopt xsaves xrstor xrstors fnsave fnstenv frstor fldenv",
+    "the saved image has fields that differ by processor": "fxsave fxrstor xsave xsavec xsaveopt xsaves xrstor "
+    "xrstors fnsave fnstenv frstor fldenv",
     "approximations differ by processor: see test_approximations": "rcpps rcpss rsqrtps rsqrtss",
     "not documented: AMD's does not mark stack underflow": "fstpnce",
     "hypervisors of AMD processors report the address of INT1 itself": "int1",
@@ -222,9 +225,9 @@ def adjust_host(ours: bytes, theirs: bytes) -> bytes | None:
 
 # Why a form is not compared with Unicorn 2 (which is QEMU 5).
 UNICORN_EXCLUDED: Final = {
-    "it runs at privilege level 0 without descriptor tables": "in out ins outs hlt cli sti lgdt lidt lldt ltr lmsw clts invlpg invd "
-    "wbinvd rdmsr wrmsr xsetbv invpcid arpl swapgs clac stac pushf popf",
-    "computes in double precision, where the x87 has 64 bits (SDM Vol. 1 8.3.8 asks for less than 1 unit in the last place)":
+    "it runs at privilege level 0 without descriptor tables": "in out ins outs hlt cli sti lgdt lidt lldt ltr lmsw "
+    "clts invlpg invd wbinvd rdmsr wrmsr xsetbv invpcid arpl swapgs clac stac pushf popf",
+    "computes in double precision, where the x87 has 64 bits (SDM Vol. 1 8.3.8)":
         "f2xm1 fcos fsin fsincos fptan fpatan fyl2x fyl2xp1 fprem fprem1 fscale fxtract fsqrt",
 }  # fmt: skip
 
@@ -262,7 +265,8 @@ UNICORN_BUGS: Final = {
     **dict.fromkeys(("maskmovq", "maskmovdqu"), "an empty mask faults or not as the processor likes (SDM Vol. 2)"),
     "nop": "the hint NOPs 0F 18-1F with a register are #UD (SDM Vol. 2 appendix A)",
 }
-"""Instructions whose differences from Unicorn are bugs of Unicorn, and what is wrong.  The host agrees with the engine."""
+"""Instructions whose differences from Unicorn are bugs of Unicorn, and what is wrong.  The host agrees with the
+engine."""
 
 UNICORN_FEATURES: Final = frozenset(
     [
@@ -320,7 +324,8 @@ def judge_host(case: Case, ours: bytes, theirs: bytes) -> Difference | None:
 UNICORN_NO_FLOAT_STATUS: Final = bytes(
     0xFF if (32 <= i < 160 and i % 16 < 8) or 160 <= i < 416 else 0 for i in range(512)
 )
-"""Its SSE code keeps no exception flags in MXCSR (SDM Vol. 1 10.2.3.1), its x87 code sets tags, IE and SF differently (8.5.1), and MMX
+"""Its SSE code keeps no exception flags in MXCSR (SDM Vol. 1 10.2.3.1), its x87 code sets tags, IE and SF
+differently (8.5.1), and MMX
 writes leave the exponents alone (9.2.2): of these registers the significands and XMM are compared."""
 
 
@@ -352,7 +357,8 @@ def judge_unicorn(case: Case, ours: bytes, theirs: bytes) -> Difference | None:
 
 
 def unicorn_misses_fault(case: Case, vector: int) -> bool:
-    """Faults that Unicorn does not raise: limits in real mode and of stacks (12, 13), alignment of SSE operands (13), x87 and SSE
+    """Faults that Unicorn does not raise: limits in real mode and of stacks (12, 13), alignment of SSE operands
+    (13), x87 and SSE
     exceptions (16, 19); fetches from unmapped memory (14) end differently.
     """
     return vector in (12, 13, 16, 19) or (vector == 14 and case.forms[-1].mnemonic in ("call", "jmp", "ret"))
@@ -366,9 +372,9 @@ def unicorn_bug(case: Case, difference: Difference, result: bytes) -> str | None
         return "LOCK before an instruction that does not allow it is no #UD (SDM Vol. 2 LOCK)"
     if form.mnemonic in UNICORN_BUGS:
         return UNICORN_BUGS[form.mnemonic]
-    if "sse" in form.attributes and names and all(name.startswith("xmm") for name in names):
-        if all(nan_lanes(*values) for values in difference.fields.values()):
-            return "which NaN is taken: it uses the rule of the x87 (SDM Vol. 1 table 4-7)"
+    only_xmm = "sse" in form.attributes and all(name.startswith("xmm") for name in names)
+    if only_xmm and all(nan_lanes(*values) for values in difference.fields.values()):
+        return "which NaN is taken: it uses the rule of the x87 (SDM Vol. 1 table 4-7)"
     if "sse" in form.attributes and difference.fields.get("vector") == (6, 14):
         return "it reads 16 bytes where the operand is smaller (SDM Vol. 2 ROUNDSS and others)"
     if case.mode == 16 and form.mnemonic in ("movbe", "popcnt", "crc32", "adcx", "adox"):
@@ -376,7 +382,7 @@ def unicorn_bug(case: Case, difference: Difference, result: bytes) -> str | None
     if form.encoding in ("C6 /0", "C7 /0") and "rip" in names:
         return "#UD with REX.R, which means nothing here (SDM Vol. 2 2.2.1.2)"
     if form.mnemonic in ("rorx", "shrd", "shld") and case.mode == 64:
-        return "RIP-relative operands of instructions with an immediate are counted from before the immediate (SDM Vol. 2 2.2.1.6)"
+        return "RIP-relative operands are counted from before the immediate (SDM Vol. 2 2.2.1.6)"
     if form.encoding.startswith("VEX") and case.mode == 16:
         return "it runs 16-bit code in real mode, where VEX is LES or LDS"
     if form.mnemonic.startswith("cmp") and form.attributes & {"sse"} and case.code[-1] > 7:

@@ -1,6 +1,7 @@
 """vmcore's engine behind the same interface as the oracles: cases in, results out.
 
-The guest is a program at privilege level 3 in long mode, with the address space of the host oracle.  Every exception goes through
+The guest is a program at privilege level 3 in long mode, with the address space of the host oracle.  Every exception
+goes through
 the guest's IDT to a HLT of its own, so delivery, error codes and the pushed frame are part of what is compared.
 """
 

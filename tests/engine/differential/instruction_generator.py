@@ -1,7 +1,9 @@
 """Random test cases out of the instruction tables.
 
-A case is one or more encoded instructions, an initial state under which they are likely to do something (memory operands lie in
-the window, divisors are sometimes useful, jumps stay inside the code), and the masks for what the manuals leave undefined.
+A case is one or more encoded instructions, an initial state under which they are likely to do something (memory
+operands lie in
+the window, divisors are sometimes useful, jumps stay inside the code), and the masks for what the manuals leave
+undefined.
 Everything follows from the seed.
 """
 
@@ -45,7 +47,8 @@ STACK_USERS: Final = frozenset(["push", "pop", "pushf", "popf", "pusha", "popa",
 
 @frozen
 class Case:
-    """One case, ready for any oracle.  packed: a `CASE`; code: the instructions alone; undefined: what not to compare."""
+    """One case, ready for any oracle.  packed: a `CASE`; code: the instructions alone; undefined: what not to
+    compare."""
 
     packed: bytes = field(repr=False)
     mode: int
@@ -84,7 +87,8 @@ class CannotEncode(Exception):
 
 @final
 class Generator:
-    """Makes cases.  features: names of features that both sides have; modes: 64, 32, 16; calm: floating-point exceptions are masked,
+    """Makes cases.  features: names of features that both sides have; modes: 64, 32, 16; calm: floating-point
+    exceptions are masked,
     none has happened, and no x87 register is empty.
     """
 

@@ -1,4 +1,5 @@
-"""What the manuals leave undefined, instruction by instruction.  Intel SDM Vol. 2 under each instruction, "Flags Affected"."""
+"""What the manuals leave undefined, instruction by instruction.  Intel SDM Vol. 2 under each instruction, "Flags
+Affected"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Unicorn (QEMU's translator as a library) as an oracle.  It runs at privilege level 0 and has no IDT: only the fact of an exception
+"""Unicorn (QEMU's translator as a library) as an oracle.  It runs at privilege level 0 and has no IDT: only the fact
+of an exception
 and its vector are compared, not what is pushed.
 
 Its registers go in and out by batches: one call of the library for all of them.
@@ -179,7 +180,8 @@ class UnicornOracle:
         """Nothing is left between runs."""
 
     def run(self, cases: list[bytes]) -> list[bytes]:
-        """Run cases; their results.  Unicorn aborts the process on some code: it runs in children, and such a case has no result."""
+        """Run cases; their results.  Unicorn aborts the process on some code: it runs in children, and such a case
+        has no result."""
         never = RESULT.pack(bytes(CONTEXT.size), VECTOR_NEVER, 0, 0, bytes(WINDOW_SIZE))
         results: list[bytes] = []
         with mmap.mmap(-1, RESULT.size * len(cases) + 8) as shared:
