@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from types import TracebackType, UnionType
@@ -148,16 +148,17 @@ class VirtualMachine:
         self._thread = EngineThread(machine.request_stop, "vmcore engine")
         self._alarms = Alarms(machine, self._rung.append)
         self._serial = tuple(SerialStream(self, port) for port in machine.serial)
-        self._driver_scope = trio.CancelScope()
+        self._plumbing: list[trio.CancelScope] = []
         self._nursery_manager = trio.open_nursery()
-        self._nursery = nursery = await self._nursery_manager.__aenter__()
-        nursery.start_soon(self._run_freely, name="vmcore driver")
+        self._nursery = await self._nursery_manager.__aenter__()
+        self._start_plumbing(self._run_freely, "vmcore driver")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        self._driver_scope.cancel()
+        for scope in self._plumbing:
+            scope.cancel()
         sole: BaseException
         try:
             return await self._nursery_manager.__aexit__(kind, error, traceback)
@@ -168,6 +169,17 @@ class VirtualMachine:
         if sole is error:
             return False
         raise sole
+
+    def _start_plumbing(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Start a task of the machine's own, which ends with the block."""
+        scope = trio.CancelScope()
+        self._plumbing.append(scope)
+
+        async def run() -> None:
+            with scope:
+                await work()
+
+        self._nursery.start_soon(run, name=name)
 
     def _finish(self) -> None:
         self._left = True
@@ -397,12 +409,8 @@ class VirtualMachine:
         if self._qmp_hub is None:
             self._qmp_hub = server.Hub(self)
             self.events.listen(self._qmp_hub.publish)
-            self._nursery.start_soon(self._release_throttled, name="vmcore qmp events")
+            self._start_plumbing(self._qmp_hub.release_throttled, "vmcore qmp events")
         await server.serve(self, self._qmp_hub, endpoint, task_status=task_status)
-
-    async def _release_throttled(self) -> None:
-        with self._driver_scope:
-            await self._qmp_hub.release_throttled()
 
     async def wait_end(self) -> None:
         """Wait until the machine has ended: it went off and is not to stay in state `shutdown`."""
@@ -489,24 +497,23 @@ class VirtualMachine:
 
     async def _run_freely(self) -> None:
         """The task that drives a free-running guest."""
-        with self._driver_scope:
-            while True:
-                if not self._free or self._idle_for_ever:
-                    await self._kick.wait()
+        while True:
+            if not self._free or self._idle_for_ever:
+                await self._kick.wait()
+                self._kick = trio.Event()
+                continue
+            until_ns = None
+            if self._pace is not None:
+                ahead = self._machine.now_ns - self._paced_ns()
+                if ahead > 0:
+                    with trio.move_on_after(ahead / SECOND):
+                        await self._kick.wait()
                     self._kick = trio.Event()
                     continue
-                until_ns = None
-                if self._pace is not None:
-                    ahead = self._machine.now_ns - self._paced_ns()
-                    if ahead > 0:
-                        with trio.move_on_after(ahead / SECOND):
-                            await self._kick.wait()
-                        self._kick = trio.Event()
-                        continue
-                    until_ns = self._paced_ns() + PACE_AHEAD_NS
-                async with self._lock:
-                    if self._free and not self._wanted:
-                        self._after_free_run(await self._run_once(None, until_ns))
+                until_ns = self._paced_ns() + PACE_AHEAD_NS
+            async with self._lock:
+                if self._free and not self._wanted:
+                    self._after_free_run(await self._run_once(None, until_ns))
 
     def _after_free_run(self, exit: Exit) -> None:
         match exit:
@@ -630,6 +637,8 @@ class VirtualMachine:
 
     def stays_after(self, exit: Exit) -> bool:
         """Whether the machine stays, in state `shutdown`, after this exit, because its shutdown action is to pause."""
+        if not isinstance(exit, _OFF):
+            return False
         ends = isinstance(exit, DebugExit) or (
             isinstance(exit, ShutdownRequested) and exit.cause in (ShutdownCause.HOST_QMP_QUIT, ShutdownCause.NONE)
         )

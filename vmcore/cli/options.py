@@ -46,6 +46,7 @@ class RunOptions:
     debugcon: Endpoint | None
     paused: bool
     max_instructions: int | None
+    qmp: tuple[str, ...]
     stats: Path | None
 
 
@@ -99,6 +100,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL[,id=ID][,NAME=VALUE]",
         help="add a device, such as isa-debug-exit,iobase=0xf4,iosize=4",
     )
+    add(
+        "--qmp",
+        action="append",
+        default=[],
+        metavar="WHERE",
+        help="serve QMP at unix:PATH, tcp:HOST:PORT or fd:N; may be given several times",
+    )
+    add("--name", help="name of the machine, for management")
+    add("--no-shutdown", action="store_true", help="a shutdown leaves the machine paused instead of ending it")
     add("--paused", action="store_true", help="build the machine and wait, do not run it")
     add("--no-reboot", action="store_true", help="a reset that the guest asks for ends the machine")
     add(
@@ -158,6 +168,8 @@ def parse(arguments: Sequence[str]) -> RunOptions | DemoOptions:
         devices.append(DeviceOption.parse("isa-debugcon", "debugcon"))
     if given.max_instructions is not None and given.max_instructions < 0:
         raise ConfigError("max-instructions", given.max_instructions, "a number from 0 up")
+    if given.max_instructions is not None and given.qmp:
+        raise ConfigError("max-instructions", given.max_instructions, "nothing beside --qmp")
     config = MachineConfig(
         board=given.board,
         memory=given.memory,
@@ -173,6 +185,8 @@ def parse(arguments: Sequence[str]) -> RunOptions | DemoOptions:
         seed=given.seed,
         rtc=given.rtc,
         no_reboot=given.no_reboot,
+        no_shutdown=given.no_shutdown,
+        name=given.name,
     )
     return RunOptions(
         config=config,
@@ -180,5 +194,6 @@ def parse(arguments: Sequence[str]) -> RunOptions | DemoOptions:
         debugcon=debugcon,
         paused=given.paused,
         max_instructions=given.max_instructions,
+        qmp=tuple(given.qmp),
         stats=given.stats,
     )

@@ -92,6 +92,8 @@ class _Session:
                 nursery.start_soon(pump_input, self.vm.serial[self.stdin], self._input_ended)
             if self.line.shown:
                 nursery.start_soon(self._show_status)
+            for endpoint in self.options.qmp:
+                await nursery.start(self.vm.serve_qmp, endpoint)
             exit = await self._drive()
             nursery.cancel_scope.cancel()
         if self.options.stats is not None:
@@ -103,11 +105,20 @@ class _Session:
         return exit_status(exit)
 
     async def _drive(self) -> Exit:
+        """Run the guest to its end: freely where a client may want to say something about it, else in lockstep."""
         vm, limit = self.vm, self.options.max_instructions
+        if self.options.qmp:
+            if not self.options.paused:
+                await vm.start()
+            await vm.wait_end()
+            assert vm.exit is not None
+            return vm.exit
         if self.options.paused:
             await trio.sleep_forever()
         while True:
             exit = await vm.run(instructions=None if limit is None else limit - vm.instructions)
+            if vm.stays_after(exit):
+                await trio.sleep_forever()
             if not isinstance(exit, Idle):
                 return exit
             # Nothing but input wakes the guest: wait for some, and leave where none can come.

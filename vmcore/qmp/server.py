@@ -110,6 +110,9 @@ class Monitor:
         """The next descriptor that came over the connection; None if there is none.  It is the caller's now."""
         return self.received.popleft() if self.received else None
 
+    def _closes(self) -> bool:
+        return self.closing
+
     # --- output
 
     def write(self, data: bytes) -> None:
@@ -216,7 +219,7 @@ class Monitor:
             if not data:
                 break
             for request in self.session.feed(data):
-                if self.closing:
+                if self._closes():
                     break
                 if not self.session.out_of_band:
                     await self._handle(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import final
 
-from attrs import define, frozen
+from attrs import frozen
 
 from vmcore.model.errors import UsageError
 
@@ -21,14 +21,11 @@ class HeldDescriptor:
 
 
 @final
-@define
 class DescriptorSets:
     """`vm.fdsets`: sets of descriptors by number.  What is in them is ours: closed when it is removed or the machine ends."""
 
-    _sets: dict[int, list[HeldDescriptor]]
-
     def __init__(self) -> None:
-        self._sets = {}
+        self._sets: dict[int, list[HeldDescriptor]] = {}
 
     def add(self, fd: int, number: int | None = None, opaque: str | None = None) -> int:
         """Put a descriptor into a set (a new one, with the lowest free number, if None); the number of the set."""

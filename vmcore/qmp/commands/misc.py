@@ -69,9 +69,9 @@ async def remove_fd(vm: VirtualMachine, *, fdset_id: Int, fd: Int | None = None)
 
 
 @command("query-fdsets", since="1.2")
-async def query_fdsets(vm: VirtualMachine) -> list[FdsetInfo]:
+async def query_fdsets(vm: VirtualMachine) -> tuple[FdsetInfo, ...]:
     """The sets of descriptors and what is in them."""
-    return [
-        FdsetInfo(fdset_id=number, fds=[FdsetFdInfo(fd=h.fd, opaque=h.opaque) for h in held])
+    return tuple(
+        FdsetInfo(fdset_id=number, fds=tuple(FdsetFdInfo(fd=h.fd, opaque=h.opaque) for h in held))
         for number, held in vm.fdsets.all().items()
-    ]
+    )

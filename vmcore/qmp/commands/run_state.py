@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from vmcore.machine.actions import Actions
 from vmcore.model.errors import CommandError
 from vmcore.model.run_state import (
     PanicAction,
@@ -85,5 +86,10 @@ async def set_action(
     watchdog: WatchdogAction | None = None,
 ) -> None:
     """Say what the machine does about reboots, shutdowns, panics and watchdogs; what is left out stays."""
-    given = {"reboot": reboot, "shutdown": shutdown, "panic": panic, "watchdog": watchdog}
-    vm.actions = attrs.evolve(vm.actions, **{name: action for name, action in given.items() if action is not None})
+    before = vm.actions
+    vm.actions = Actions(
+        reboot=reboot or before.reboot,
+        shutdown=shutdown or before.shutdown,
+        panic=panic or before.panic,
+        watchdog=watchdog or before.watchdog,
+    )
