@@ -234,7 +234,7 @@ def build_maps(forms: list[Form]) -> list[list[list[int]]]:
         for opcode in form.opcodes:
             maps[form.map][opcode].append(index)
     for table in maps:
-        for opcode, rows in enumerate(table):
+        for rows in table:
             rows.sort(key=lambda i: forms[i].specificity, reverse=True)
             for a, b in zip(rows, rows[1:], strict=False):
                 f, g = forms[a], forms[b]

@@ -570,9 +570,9 @@ PyObject *cpu_statistics(PyObject *o, PyObject *) {
     if (!require_parked(self->memory)) return nullptr;
     const Statistics &s = self->cpu->stats;
     using ull = unsigned long long;
-    return Py_BuildValue("{sK sK sK sK sK sK sK sK sK sK sK sK sK sK sK}", "instructions", ull(retired(*self->cpu)), "blocks_decoded",
-                         ull(s.blocks_decoded), "blocks_invalidated", ull(s.blocks_invalidated), "tlb_misses", ull(s.tlb_misses),
-                         "walks", ull(s.walks), "lookups", ull(s.lookups), "slow_accesses", ull(s.slow_accesses), "device_accesses",
+    return Py_BuildValue("{sK sK sK sK sK sK sK sK sK sK sK sK sK sK sK sK}", "instructions", ull(retired(*self->cpu)), "blocks_decoded",
+                         ull(s.blocks_decoded), "blocks_native", ull(s.blocks_native), "blocks_invalidated", ull(s.blocks_invalidated),
+                         "tlb_misses", ull(s.tlb_misses), "walks", ull(s.walks), "lookups", ull(s.lookups), "slow_accesses", ull(s.slow_accesses), "device_accesses",
                          ull(s.device_accesses), "exceptions", ull(s.exceptions), "interrupts", ull(s.interrupts), "port_reads",
                          ull(m->port_reads), "port_writes", ull(m->port_writes), "mmio_reads", ull(m->mmio_reads), "mmio_writes",
                          ull(m->mmio_writes), "bulk_transfers", ull(m->bulk_transfers));
