@@ -108,7 +108,7 @@ async def test_a_guest_that_switches_itself_off_ends_the_connections(path: Path)
         seen = [await client.message() for _ in range(3)]
         assert {"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-shutdown"}} in seen
         assert await client.message() is None
-        assert not path.exists()
+    assert not path.exists()
 
 
 async def test_a_shutdown_that_pauses_keeps_the_connection_and_cont_is_refused(path: Path) -> None:

@@ -22,7 +22,7 @@ class HeldDescriptor:
 
 @final
 class DescriptorSets:
-    """`vm.fdsets`: sets of descriptors by number.  What is in them is ours: closed when it is removed or the machine ends."""
+    """`vm.fdsets`: sets of descriptors by number.  What is in them is closed when it is removed or the machine ends."""
 
     def __init__(self) -> None:
         self._sets: dict[int, list[HeldDescriptor]] = {}
