@@ -1,5 +1,8 @@
 """The table of run states is closed, and says what the wire says."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 from vmcore.model.run_state import TRANSITIONS, RunState, ShutdownCause, may_follow, said_on
@@ -106,3 +109,9 @@ def test_each_edge_says_its_event(state: RunState, following: RunState, said: st
 def test_an_illegal_edge_is_an_error_that_names_both_states() -> None:
     with pytest.raises(ValueError, match="running may not follow shutdown"):
         said_on(RunState.SHUTDOWN, RunState.RUNNING)
+
+
+def test_the_document_of_run_states_is_up_to_date() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    text = runpy.run_path(str(docs / "make_run_states.py"))["text"]()
+    assert (docs / "run-states.md").read_text(encoding="utf-8") == text, "run python docs/make_run_states.py"
