@@ -20,9 +20,8 @@ def _identifier(state: RunState) -> str:
 
 def _diagram() -> list[str]:
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> prelaunch"]
-    for state in RunState:
-        if "-" in state.value and state not in OPERATIONS:
-            lines.append(f'    state "{state.value}" as {_identifier(state)}')
+    named = [state for state in RunState if "-" in state.value and state not in OPERATIONS]
+    lines += [f'    state "{state.value}" as {_identifier(state)}' for state in named]
     for state in RunState:
         for following in RunState:
             if following in TRANSITIONS[state] and not {state, following} & OPERATIONS:
