@@ -138,6 +138,7 @@ class Emitter {
         if (open) {
             if (to == n && ops[n].fn == h_through) take(n);
             else {
+                store_dirty();
                 set_op(to);
                 a.jmp_mem(H_RSI);
             }
@@ -145,6 +146,8 @@ class Emitter {
         for (const Stub &s : stubs) {
             for (u8 *place : {s.place, s.place2})
                 if (place) a.bind(place);
+            for (unsigned i = 0; i < POOL_SIZE; i++)
+                if (s.dirty >> (4 * i) & 8) a.store(3, POOL[i], H_RDI, gpr_at((s.dirty >> (4 * i) & 7) + (s.high >> i & 1) * 8));
             switch (s.kind) {
             case Stub::MISS:
                 a.store(3, H_RAX, H_RDI, OFF_EA);
@@ -165,6 +168,7 @@ class Emitter {
         u8 *place, *place2;
         unsigned op;
         const void *target;
+        u32 dirty, high;
     };
     const Op *ops;
     unsigned n;
@@ -178,6 +182,7 @@ class Emitter {
     std::vector<Stub> stubs;
     // Cache of guest registers.
     i8 guest_of[POOL_SIZE];
+    bool dirty[POOL_SIZE];  // newer than memory
     unsigned used[POOL_SIZE];
     unsigned tick = 0;
 
@@ -207,11 +212,34 @@ class Emitter {
   private:
     // ---- register cache
     void forget() {
-        for (unsigned i = 0; i < POOL_SIZE; i++) guest_of[i] = -1, used[i] = 0;
+        for (unsigned i = 0; i < POOL_SIZE; i++) guest_of[i] = -1, used[i] = 0, dirty[i] = false;
     }
-    void forget(unsigned g) {
-        for (i8 &x : guest_of)
-            if (x == i8(g)) x = -1;
+    void write_back(unsigned slot) { a.store(3, POOL[slot], H_RDI, gpr_at(unsigned(guest_of[slot]))); }
+    // Memory has guest register g as it is, and no copy of it is kept.
+    void release(unsigned g) {
+        for (unsigned i = 0; i < POOL_SIZE; i++)
+            if (guest_of[i] == i8(g)) {
+                if (dirty[i]) write_back(i);
+                dirty[i] = false;
+                guest_of[i] = -1;
+            }
+    }
+    // Stores everything that is newer than memory, on this path only.
+    void store_dirty() {
+        for (unsigned i = 0; i < POOL_SIZE; i++)
+            if (dirty[i]) write_back(i);
+    }
+    u32 dirty_set() const {  // to be stored by a stub: slot and register, packed
+        u32 set = 0;
+        for (unsigned i = 0; i < POOL_SIZE; i++)
+            if (dirty[i]) set |= (8u | unsigned(guest_of[i] & 7)) << (4 * i);
+        return set;
+    }
+    u32 dirty_high() const {
+        u32 set = 0;
+        for (unsigned i = 0; i < POOL_SIZE; i++)
+            if (dirty[i] && guest_of[i] >= 8) set |= 1u << i;
+        return set;
     }
     unsigned slot_for(unsigned g) {
         unsigned best = 0;
@@ -227,6 +255,8 @@ class Emitter {
             }
         }
         // Not cached.
+        if (dirty[best]) write_back(best);
+        dirty[best] = false;
         guest_of[best] = -1;
         used[best] = ++tick;
         return best;
@@ -246,17 +276,32 @@ class Emitter {
         guest_of[s] = i8(g);
         return POOL[s];
     }
-    void put(unsigned g, unsigned h) { a.store(3, h, H_RDI, gpr_at(g)); }
+    // h, which get() or def() gave for g, has its new value.
+    void put(unsigned g, unsigned h) {
+        for (unsigned i = 0; i < POOL_SIZE; i++)
+            if (guest_of[i] == i8(g) && POOL[i] == h) dirty[i] = true;
+    }
 
-    // Operand `code` of width w as a value in a register: cached for 32 and 64 bits, else loaded into `scratch`.
+    // Operand `code` of width w as a value in a register: cached for 32 and 64 bits, else zero-extended in `scratch`.
     unsigned operand(unsigned code, unsigned w, unsigned scratch) {
         if (w >= 2) return get(code);
-        a.rm(2, w ? 0x0fb7 : 0x0fb6, scratch, H_RDI, w ? gpr_at(code) : i32(offsetof(Cpu, gpr) + code));
+        if (w == 0 && (code & 7)) {  // AH and its kin
+            release(code >> 3);
+            a.rm(2, 0x0fb6, scratch, H_RDI, i32(offsetof(Cpu, gpr) + code));
+            return scratch;
+        }
+        a.rr(2, w ? 0x0fb7 : 0x0fb6, scratch, get(w ? code : code >> 3), true);
         return scratch;
     }
     void put_small(unsigned code, unsigned w, unsigned h) {
-        a.store(w, h, H_RDI, w ? gpr_at(code) : i32(offsetof(Cpu, gpr) + code));
-        forget(w ? code : code >> 3);
+        if (w == 0 && (code & 7)) {
+            release(code >> 3);
+            a.store(0, h, H_RDI, i32(offsetof(Cpu, gpr) + code));
+            return;
+        }
+        const unsigned g = w ? code : code >> 3, d = get(g);
+        a.rr(w, w ? 0x8b : 0x8a, d, h);
+        put(g, d);
     }
 
     // ---- leaving
@@ -264,14 +309,15 @@ class Emitter {
         if (i != start) a.rm(3, 0x8d, H_RSI, H_RSI, i32((i - start) * sizeof(Op)));
     }
     void take(unsigned i) {
+        store_dirty();
         const i32 at = i32((i - start) * sizeof(Op));
         if (ops[i].left > 1) a.alu_ri(3, 0, H_RDX, ops[i].left - 1);
         a.load(3, H_RAX, H_RSI, at + i32(offsetof(Op, imm)));
         a.rr(3, 0x85, H_RAX, H_RAX);
-        stubs.push_back({Stub::LINK, a.jcc(4), nullptr, i, reinterpret_cast<const void *>(h_link)});
+        stubs.push_back({Stub::LINK, a.jcc(4), nullptr, i, reinterpret_cast<const void *>(h_link), 0, 0});
         a.rm(3, 0x2b, H_RDX, H_RAX, i32(offsetof(Block, n)));
         a.rm(3, 0x3b, H_RDX, H_RDI, OFF_FLOOR);
-        stubs.push_back({Stub::REFUSED, a.jcc(0xc), nullptr, i, reinterpret_cast<const void *>(h_refused)});
+        stubs.push_back({Stub::REFUSED, a.jcc(0xc), nullptr, i, reinterpret_cast<const void *>(h_refused), 0, 0});
         a.rm(3, 0x8d, H_RSI, H_RAX, sizeof(Block));
         a.jmp_mem(H_RSI);
     }
@@ -315,7 +361,8 @@ class Emitter {
         else a.mov(3, H_R9, H_RAX);
         a.alu_ri(3, 4, H_R9, -4096);
         a.rm(3, 0x3b, H_R9, H_R8, i32(write ? offsetof(TlbEntry, write) : offsetof(TlbEntry, read)));
-        stubs.push_back({Stub::MISS, a.jcc(5), nullptr, i, reinterpret_cast<const void *>(write ? h_miss_write : h_miss_read)});
+        stubs.push_back({Stub::MISS, a.jcc(5), nullptr, i, reinterpret_cast<const void *>(write ? h_miss_write : h_miss_read),
+                         dirty_set(), dirty_high()});
         a.load(3, H_R8, H_R8, i32(offsetof(TlbEntry, addend)));
         host_flags = false;
     }
@@ -366,7 +413,7 @@ class Emitter {
             a.alu_ri(2, 5, H_RAX, CC_INC * 4);
             a.alu_ri(2, 7, H_RAX, 8);
             static_assert(CC_DEC == CC_INC + 1, "one range");
-            stubs.push_back({Stub::LINK, a.jcc(3), nullptr, i, reinterpret_cast<const void *>(handler(i))});
+            stubs.push_back({Stub::LINK, a.jcc(3), nullptr, i, reinterpret_cast<const void *>(handler(i)), dirty_set(), dirty_high()});
             return;
         }
         const unsigned w = k & 3;
@@ -530,7 +577,9 @@ class Emitter {
             a.load(3, H_RCX, H_RDI, gpr_at(REG_PAGE_RIP));
             a.rm(3, 0x8d, H_RCX, H_RCX, op.off + op.len);
             store_host(3, H_RCX);
-            a.store(3, H_RAX, H_RDI, gpr_at(RSP));
+            unsigned sp = def(RSP);
+            a.mov(3, sp, H_RAX);
+            put(RSP, sp);
             take(i);
             return false;
         }
@@ -658,13 +707,13 @@ class Emitter {
         const unsigned ow = w == 3 && k.f ? 3 : w == 1 ? 1 : 2;
         if (op.is_reg) {
             if (k.source == 0) {
-                const i32 at = i32(offsetof(Cpu, gpr) + op.m);
+                unsigned s = operand(op.m, 0, H_RCX);
                 if (w == 1) {
-                    a.rm(2, opcode, H_RCX, H_RDI, at);
+                    a.rr(2, opcode, H_RCX, s, true);
                     put_small(op.r, 1, H_RCX);
                 } else {
                     unsigned d = def(op.r);
-                    a.rm(ow, opcode, d, H_RDI, at);
+                    a.rr(ow, opcode, d, s, true);
                     put(op.r, d);
                 }
                 return;

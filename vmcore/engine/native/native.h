@@ -7,8 +7,8 @@
 // links of the ops and debit the target block.  So faults, budgets, invalidation and chaining need nothing of their own, and a block
 // runs the same with and without it.
 //
-// Host registers: RDI = Cpu, RSI = first op of the run, RDX = budget; RAX, RCX, R8, R9 scratch; the others cache guest registers
-// (always written through), which is why enter_handlers() saves them all.
+// Host registers: RDI = Cpu, RSI = first op of the run, RDX = budget; RAX, RCX, R8, R9 scratch; the others hold guest registers within
+// a run, which is why vmcore_enter_handlers() saves them all.  They are written back where the run can be left.
 #pragma once
 #include "handlers.h"
 
