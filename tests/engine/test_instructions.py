@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from vmcore.engine import FEATURES, instruction_forms
 
-
 PROMISED = """
         daa aaa aam enter leave bound arpl xlat call jmp retf iret movs cmps scas lods stos ins outs cmovo cmpxchg
         cmpxchg8b

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from compare_run import compare_with
 from host_oracle import Unavailable
@@ -30,3 +35,21 @@ def test_sequences_of_instructions_do_what_the_host_does() -> None:
 
 def test_single_instructions_do_what_unicorn_does() -> None:
     _compare("unicorn", 4_000, 1)
+
+
+def test_native_code_does_what_the_host_does() -> None:
+    """Blocks are compiled when they are first executed, where they are compiled at all."""
+    done = subprocess.run(
+        [
+            *(sys.executable, str(Path(__file__).with_name("compare_run.py"))),
+            *("--cases", "1500", "--length", "6", "--mode", "64", "--seed", str(SEED)),
+        ],
+        env={**os.environ, "VMCORE_NATIVE": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "Unavailable" in done.stderr:
+        pytest.skip(done.stderr.splitlines()[-1])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("9000 instructions in 1500 cases, 0 differences")
