@@ -1,4 +1,5 @@
 // Cpu: one virtual processor as Python sees it.  Its registers and state are in module_registers.cpp.
+#include "decode.h"
 #include "module.h"
 
 #include <algorithm>
@@ -515,6 +516,21 @@ PyObject *cpu_set_msr_hooks(PyObject *o, PyObject *args, PyObject *kwargs) {
     Py_RETURN_NONE;
 }
 
+PyObject *cpu_decode(PyObject *o, PyObject *const *args, Py_ssize_t given) {
+    u64 bits;
+    Py_buffer data;
+    if (given != 2) return PyErr_Format(PyExc_TypeError, "decode: expected 2 arguments, got %zd", given);
+    if (unsigned_argument(args[1], "bits", 64, &bits) < 0) return nullptr;
+    if (bits != 16 && bits != 32 && bits != 64) return PyErr_Format(PyExc_ValueError, "bits: expected 16, 32 or 64");
+    if (PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0) return nullptr;
+    Op op;
+    u32 mode = MODE_PROT | (bits == 64 ? u32(MODE_64) : bits == 32 ? u32(MODE_32) : u32(MODE_16));
+    Decoded result = decode(*self_of(o)->cpu, mode, static_cast<const u8 *>(data.buf), unsigned(std::min<Py_ssize_t>(data.len, 64)), 0, op);
+    PyBuffer_Release(&data);
+    if (result == Decoded::TRUNCATED) Py_RETURN_NONE;
+    return Py_BuildValue("(Iz)", unsigned(op.len), op.id <= ROW_FETCH_FAULT ? nullptr : row_of(op.id).text);
+}
+
 PyMemberDef cpu_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(PyCpu, weakrefs), READONLY, nullptr},
     {"memory", T_OBJECT, offsetof(PyCpu, memory), READONLY, "The PhysicalMemory of the machine."},
@@ -552,6 +568,9 @@ PyMethodDef cpu_methods[] = {
     {"set_msr_hooks", KEYWORDS(cpu_set_msr_hooks),
      "set_msr_hooks(msrs, read, write): for these MSRs read(index) -> int | None and write(index, value) -> bool | None are asked first; None "
      "leaves it to the engine, False raises #GP(0)."},
+    {"decode", FAST(cpu_decode),
+     "decode(data, bits) -> (length, form): how the decoder takes these bytes in protected or long mode; the form is None where they are "
+     "undefined, and the result None where more bytes are needed."},
     {"state", cpu_state, METH_NOARGS, "state() -> dict: everything, as plain values."},
     {"set_state", cpu_set_state, METH_O, "set_state(dict): what state() gave."},
     {"segment", cpu_segment, METH_O, "segment(index) -> (selector, base, limit, attributes)"},
