@@ -144,6 +144,10 @@ def _string_or_null(value: Any) -> Any:
     return value
 
 
+def _anything_there(value: Any) -> Any:
+    return NULL if value is None else value
+
+
 def _integer_reader(kind: IntegerType) -> Reader:
     low, high = kind.low, kind.high
     out_of_range = f"Parameter '{{}}' expects {kind.name}_t"
@@ -204,7 +208,10 @@ def _members_reader(declared: Sequence[Member]) -> Callable[[Mapping[str, Any]],
 
     def read(value: Mapping[str, Any]) -> dict[str, Any]:
         if not plan:
-            plan.extend((m.name, m.attribute, _reader(m.type), m.optional) for m in declared)
+            plan.extend(
+                (m.name, m.attribute, _anything_there if m.optional and m.type is Any else _reader(m.type), m.optional)
+                for m in declared
+            )
         out: dict[str, Any] = {}
         for name, attribute, read_one, optional in plan:
             if name not in value:
