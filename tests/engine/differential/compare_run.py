@@ -54,6 +54,7 @@ NEVER_CLAIMED: Final = frozenset(
         "MOVDIRI",
         "MOVDIR64B",
         "MISALIGNSSE",
+        "CR8_LEGACY",
     ]
 )
 
@@ -188,6 +189,14 @@ def explained(case: Case, difference: Difference, result: bytes) -> str | None:
         return "MMX and SSE operands beyond the limit of SS: AMD raises #GP (SDM Vol. 3A 6.15 has #SS)"
     if any(f.mnemonic == "cmps" for f in case.forms) and names == {"cr2"}:
         return "which of the two operands of CMPS is read first is not specified"
+    if ours == 14 and theirs in (12, 13) and fields.get("cr2", (0, 0))[0] >= 0xFFFF_FFF0 and case.mode == 32:
+        return "an access across 4 GiB with a limit of 4 GiB: may fault or wrap (SDM Vol. 3A 5.3)"
+    if (ours, theirs) == (17, 14):
+        return "#AC and #PF of one access: the order is not specified (SDM Vol. 3A table 6-2)"
+    if 0xF0 in case.code and any({"Cd"} & set(f.operands) for f in case.forms) and (ours, theirs) == (6, 13):
+        return "AMD: LOCK MOV CR0 is MOV CR8 where CPUID says so; the engine does not have that"
+    if any(f.mnemonic == "movsxd" for f in case.forms) and theirs == 17:
+        return "AMD reads 32 bits of memory for MOVSXD of 16 bits"
     touched = all(name.startswith("st") or name in ("fsw", "ftw") for name in names)
     if touched and any(operand[0] in "PQN" for f in case.forms for operand in f.operands):
         return "AMD makes the transition to MMX before a fault, Intel after it"

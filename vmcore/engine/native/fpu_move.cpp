@@ -159,6 +159,7 @@ void x_fstp_m80(Cpu &cpu, const Op &op) {
     x87_begin(cpu);
     bool valid = st_valid(cpu, 0);
     if (valid || cpu.fpu.cw & SW_IE) write_80(cpu, op, valid ? st(cpu, 0) : kIndefinite);
+    else probe_write(cpu, linear_80(cpu, op, true), 10, data_set(cpu));
     x87_record_mem(cpu, op);
     if (!valid && !stack_fault(cpu, false)) return;
     if (valid) clear_c1(cpu);

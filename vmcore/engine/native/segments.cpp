@@ -441,12 +441,20 @@ void x_verw(Cpu &cpu, const Op &op) {
 void x_arpl(Cpu &cpu, const Op &op) {
     u64 lin = 0;
     u16 rpl = u16(cpu.gpr[op.r]) & 3;
-    u16 selector = op.is_reg ? reg<u16>(cpu, op.m) : read_mem_rmw<u16>(cpu, op, &lin);
+    // Memory is written only where the selector changes: a page that cannot be written matters only then.
+    u16 selector;
+    if (op.is_reg) {
+        selector = reg<u16>(cpu, op.m);
+    } else {
+        lin = operand_linear(cpu, op, 2, false);
+        if (UNLIKELY(cpu.mode & MODE_AC)) check_alignment(cpu, lin, 2);
+        selector = read_lin<u16>(cpu, lin);
+    }
     bool adjust = (selector & 3) < rpl;
     if (adjust) {
         u16 v = u16((selector & ~3) | rpl);
         if (op.is_reg) set_reg<u16>(cpu, op.m, v);
-        else write_lin<u16>(cpu, lin, v);
+        else write_lin<u16>(cpu, operand_linear(cpu, op, 2, true), v);
     }
     set_zf(cpu, adjust);
 }

@@ -421,6 +421,7 @@ SLOW(bound) {
         using S = SignedOf<T>::S;
         u64 offset = effective_address(cpu, op);
         u64 lin = checked_linear(cpu, op.seg, offset, 2 * sizeof(T), false);
+        if (UNLIKELY(cpu.mode & MODE_AC)) check_alignment(cpu, lin, sizeof(T));
         S low = S(read_lin<T>(cpu, lin));
         S high = S(read_lin<T>(cpu, lin + sizeof(T)));
         S v = S(reg<T>(cpu, op.r));
