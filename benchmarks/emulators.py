@@ -104,6 +104,8 @@ class Tcg(Emulator):
                 "none",
                 "-nodefaults",
                 "-no-reboot",
+                "-serial",
+                "null",
             ]
             + ["-kernel", str(image), "-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
         )

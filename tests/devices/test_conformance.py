@@ -14,7 +14,7 @@ import pytest
 from factories import FACTORIES, Surroundings
 
 import vmcore.devices
-from vmcore.hardware import RO, WO, Device, Register
+from vmcore.hardware import KEEP, READ, RO, WO, WRITE, Device, Register
 from vmcore.machine.canonical import encode
 
 DEVICES = sorted(FACTORIES, key=lambda kind: kind.__name__)
@@ -190,3 +190,108 @@ def test_states_are_plain_frozen_values(kind: Kind) -> None:
     for field in attrs.fields(type(state)):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(state, field.name, None)
+
+
+# What the engine does without asking the device (`Device.cells`) or by asking a handler directly (`readers`, `writers`)
+
+
+def twin_of(kind: Kind, device: Device[Any], around: Surroundings) -> tuple[Device[Any], Surroundings]:
+    twin, elsewhere = build(kind, around.time.now)
+    twin.restore(device.save())
+    elsewhere.log.clear()
+    around.log.clear()
+    return twin, elsewhere
+
+
+def places(kind: Kind, device: Device[Any], rule: int) -> list[tuple[int, int]]:
+    """(offset, size) of all accesses that the engine serves by this rule."""
+    rules = device.cells.rules
+    return [
+        (offset, size)
+        for size in FACTORIES[kind].sizes
+        for offset in range(len(rules) - size + 1)
+        if all(rules[offset + lane] & rule for lane in range(size))
+    ]
+
+
+def read(kind: Kind, device: Device[Any], offset: int, size: int) -> int:
+    return device.mmio_read(offset, size) if 8 in FACTORIES[kind].sizes else device.port_read(offset, size)
+
+
+def write(kind: Kind, device: Device[Any], offset: int, value: int, size: int) -> None:
+    if 8 in FACTORIES[kind].sizes:
+        device.mmio_write(offset, value, size)
+    else:
+        device.port_write(offset, value, size)
+
+
+@every_device
+@some_seeds
+def test_what_the_engine_reads_by_itself_is_what_the_device_would_answer(kind: Kind, seed: int) -> None:
+    device, around = build(kind)
+    random = Random(seed)
+    for _ in range(30):
+        accesses(kind, device, around, random, count=10)
+        state, said = device.save(), len(around.log)
+        for offset, size in places(kind, device, READ):
+            value = int.from_bytes(device.cells.values[offset : offset + size], "little")
+            assert read(kind, device, offset, size) == value, f"{size} bytes at {offset:#x}"
+        assert device.save() == state, "a read that the engine makes would have had an effect"
+        assert len(around.log) == said
+        twin, _ = twin_of(kind, device, around)
+        assert twin.cells.rules == device.cells.rules, "a restored device allows other things"
+        for at, rules in enumerate(device.cells.rules):
+            assert not rules or twin.cells.values[at] == device.cells.values[at], f"restored byte {at:#x}"
+
+
+@every_device
+@some_seeds
+def test_a_write_that_the_engine_drops_would_have_had_no_effect(kind: Kind, seed: int) -> None:
+    device, around = build(kind)
+    random = Random(seed)
+    for _ in range(30):
+        accesses(kind, device, around, random, count=10)
+        state, said = device.save(), len(around.log)
+        for offset, size in places(kind, device, KEEP):
+            value = int.from_bytes(device.cells.values[offset : offset + size], "little")
+            write(kind, device, offset, value, size)
+            assert device.save() == state, f"{value:#x} to {size} bytes at {offset:#x}"
+        assert len(around.log) == said
+
+
+@every_device
+@some_seeds
+def test_a_write_that_the_engine_stores_does_what_the_device_would_do(kind: Kind, seed: int) -> None:
+    device, around = build(kind)
+    random = Random(seed)
+    for _ in range(10):
+        accesses(kind, device, around, random, count=10)
+        for offset, size in places(kind, device, WRITE):
+            twin, elsewhere = twin_of(kind, device, around)
+            data = random.randbytes(size)
+            write(kind, device, offset, int.from_bytes(data, "little"), size)
+            cells = twin.cells
+            for at, byte in enumerate(data, offset):
+                mask, clears = cells.writable[at], cells.clears[at]
+                cells.values[at] = cells.values[at] & ~mask & ~(byte & clears) | byte & mask
+            assert twin.save() == device.save(), f"{data.hex()} at {offset:#x}"
+            assert around.log == elsewhere.log == []
+
+
+@every_device
+@some_seeds
+def test_a_handler_that_the_engine_calls_does_what_the_device_would_do(kind: Kind, seed: int) -> None:
+    device, around = build(kind)
+    random = Random(seed)
+    for _ in range(10):
+        accesses(kind, device, around, random, count=10)
+        for offset, size in device.readers():
+            twin, elsewhere = twin_of(kind, device, around)
+            assert twin.readers()[offset, size]() == read(kind, device, offset, size), hex(offset)
+            assert (twin.save(), elsewhere.log) == (device.save(), around.log), hex(offset)
+        for offset, size in device.writers():
+            twin, elsewhere = twin_of(kind, device, around)
+            value = random.getrandbits(8 * size)
+            twin.writers()[offset, size](value)
+            write(kind, device, offset, value, size)
+            assert (twin.save(), elsewhere.log) == (device.save(), around.log), hex(offset)

@@ -6,7 +6,7 @@ from workbench import GuestTime, Wire
 
 from vmcore.devices.serial16550 import CABLE, Serial16550
 from vmcore.devices.serial_backend import SerialBackend
-from vmcore.hardware import Clock, IrqLine, PortSpace
+from vmcore.hardware import COLLECT, READ, Clock, IrqLine, PortSpace
 
 RBR = THR = DLL = 0
 IER = DLM = 1
@@ -436,3 +436,34 @@ def test_restoring_a_pending_interrupt_makes_no_edge(time: GuestTime, wire: Wire
     other.restore(saved)
     assert other_wire.line.level
     assert other_wire.levels == []
+
+
+def test_sent_bytes_are_collected_only_while_sending_is_all_there_is_to_a_write(uart: Serial16550) -> None:
+    assert not uart.cells.rules[THR]
+    uart.collect(True)
+    assert uart.cells.rules[THR] == COLLECT
+    for register, value in (LCR, 0x83), (MCR, 0x10), (IER, 0x02):
+        before = get(uart, register)
+        put(uart, register, value)
+        assert not uart.cells.rules[THR]
+        put(uart, register, before)
+        assert uart.cells.rules[THR] == COLLECT
+    uart.collect(False)
+    assert not uart.cells.rules[THR]
+
+
+def test_bytes_that_come_together_are_sent_like_single_ones(uart: Serial16550, far: Listener) -> None:
+    before = uart.save()
+    uart.write_bulk(THR, 1, b"hello")
+    assert (far.data, uart.save()) == (b"hello", before)
+
+
+def test_line_and_modem_status_are_read_freely_until_reading_has_an_effect(uart: Serial16550, time: GuestTime) -> None:
+    assert uart.cells.rules[LSR] == uart.cells.rules[MSR] == READ
+    uart.set_modem_lines(cts=True, dsr=False)
+    uart.receive_break()
+    time.advance(2 * CHARACTER)
+    assert uart.cells.rules[LSR] == uart.cells.rules[MSR] == 0
+    assert (get(uart, LSR), get(uart, MSR)) == (0x79, 0x92)
+    assert uart.cells.rules[LSR] == uart.cells.rules[MSR] == READ
+    assert (uart.cells.values[LSR], uart.cells.values[MSR]) == (0x61, 0x90)

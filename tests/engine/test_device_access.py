@@ -278,6 +278,22 @@ def test_collected_bytes_come_in_pieces_of_bounded_size() -> None:
     assert max(map(len, pieces)) <= 256
 
 
+def test_a_guest_that_polls_does_not_hold_back_what_it_wrote() -> None:
+    bench = Bench()
+    cells = cells_of([COLLECT, READ, 0, 0])
+    seen = []
+
+    def write_bulk(offset: int, size: int, data: bytes) -> None:
+        seen.append((data, bench.cpu.instructions - start))
+
+    bench.memory.map_port(0x80, 4, None, None, None, write_bulk, cells=cells.buffers)
+    bench.cpu.edx, bench.cpu.eax = 0x80, 0x41
+    start = bench.cpu.instructions
+    assert bench.run(bytes.fromhex("ee 42 ec ebfd"), 100_000) is RunExit.BUDGET
+    assert [data for data, _ in seen] == [b"A"]
+    assert seen[0][1] < 600
+
+
 def test_a_collector_that_raises_ends_the_run_after_the_instruction_that_brought_it_up() -> None:
     bench = Bench()
     error = LookupError("no more paper")

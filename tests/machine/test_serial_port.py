@@ -1,11 +1,12 @@
-"""The host's end of a serial port, without a guest."""
+"""The host's end of a serial port."""
 
 from __future__ import annotations
 
 import pytest
+from guests import machine
 
 from vmcore.devices.serial16550 import CABLE, Serial16550
-from vmcore.hardware import Clock, IrqLine
+from vmcore.hardware import COLLECT, Clock, IrqLine
 from vmcore.machine.serial_port import KEPT, TAIL, SerialPort
 
 
@@ -70,3 +71,62 @@ def test_restoring_forgets_output_of_the_time_that_was_left() -> None:
     made.restore(saved)
     assert made.take() == b""
     assert made.tail == b""
+
+
+def test_the_uart_may_collect_output_unless_somebody_wants_each_byte_at_once() -> None:
+    made = port()
+    uart = Serial16550(IrqLine.unconnected("irq"), Clock(lambda: 0), made)
+    made.plug(uart)
+    assert uart.cells.rules[0] == COLLECT
+    made.on_output = lambda data: None
+    assert made.at_once
+    assert uart.cells.rules[0] == 0
+    made.at_once = False
+    assert uart.cells.rules[0] == COLLECT
+    made.at_once = True
+    made.on_output = None
+    assert uart.cells.rules[0] == COLLECT
+
+
+PRINT = """
+    mov rbx, 100000
+next:
+    mov dx, 0x3fd
+wait:
+    in al, dx
+    test al, 0x20
+    jz wait
+    mov dx, 0x3f8
+    mov al, bl
+    out dx, al
+    dec rbx
+    jnz next
+spin: jmp spin
+"""
+
+
+def test_collecting_output_shows_neither_in_the_guest_nor_in_what_it_sent() -> None:
+    seen = []
+    for at_once in True, False, None:
+        with machine(PRINT) as made:
+            data = bytearray()
+            if at_once is not None:
+                made.serial[0].on_output = data.extend
+                made.serial[0].at_once = at_once
+            for step in 7, 12_345, 1, 70_001:
+                made.run(step)
+                if at_once is None:
+                    data += made.serial[0].take()
+                seen.append((made.instructions, made.now_ns, made.digest(), made.serial[0].sent, bytes(data)))
+    assert seen[:4] == seen[4:8] == seen[8:]
+    assert seen[3][4] == bytes(number & 0xFF for number in range(100_000, 100_000 - seen[3][3], -1))
+
+
+def test_a_hook_that_wants_bytes_in_pieces_gets_them_in_few() -> None:
+    with machine(PRINT) as made:
+        pieces: list[bytes] = []
+        made.serial[0].on_output = pieces.append
+        made.serial[0].at_once = False
+        made.run(80_000)
+    assert sum(map(len, pieces)) == made.serial[0].sent > 8_000
+    assert len(pieces) < 100

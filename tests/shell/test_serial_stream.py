@@ -20,6 +20,20 @@ async def test_expect_stops_the_guest_at_the_very_byte() -> None:
         assert (match.before, match.match) == (b" ", b"world")
 
 
+async def test_expect_stops_at_the_very_instruction_whatever_was_sent_before() -> None:
+    text = bytes(range(32, 127)) * 20
+    ends = []
+    for before in 0, 100, 3000, 7777:
+        async with VirtualMachine(flat=say(text + b"STOP HERE" + text), memory="1M") as vm:
+            await vm.run(instructions=before)
+            await vm.serial[0].expect(b"STOP")
+            ends.append((vm.instructions, bytes(vm.serial[0].unread)))
+            await vm.run(instructions=200)
+            assert vm.serial[0].unread.startswith(b" HERE")
+    assert ends == [ends[0]] * 4
+    assert ends[0][1] == b""
+
+
 async def test_expect_with_a_regular_expression_gives_its_groups() -> None:
     async with VirtualMachine(flat=say(b"version 6.1, ready"), memory="1M") as vm:
         match = await vm.serial[0].expect(re.compile(rb"version (\d+)\.(\d+),"))

@@ -114,10 +114,6 @@ class I8042(Device[I8042State]):
             self._fill()
         return self._data
 
-    @STATUS.on_read
-    def _read_status(self) -> int:
-        return self._status | (SYSTEM if self._memory[0] & SYSTEM_FLAG else 0)
-
     @WRITE_DATA.on_write
     def _write_data(self, value: int) -> None:
         self._status &= ~WAS_COMMAND
@@ -140,6 +136,7 @@ class I8042(Device[I8042State]):
             self._memory[pending & 0x1F] = value
             self._update()
         self._fill()
+        self._show_status()
 
     @COMMAND.on_write
     def _write_command(self, value: int) -> None:
@@ -168,6 +165,7 @@ class I8042(Device[I8042State]):
             self._answer(0x00)  # Test inputs: clock lines are idle.
         elif value >= 0xF0 and not value & NO_RESET:  # Pulse those of the lowest four lines whose bit is zero.
             self.system_reset()
+        self._show_status()
 
     # Output buffer
 
@@ -211,6 +209,11 @@ class I8042(Device[I8042State]):
         keyboard, aux = self._levels()
         self.keyboard_irq.set(keyboard)
         self.aux_irq.set(aux)
+        self._show_status()
+
+    def _show_status(self) -> None:
+        """Drivers poll it: let the engine read it by itself."""
+        self.STATUS = self._status | (SYSTEM if self._memory[0] & SYSTEM_FLAG else 0)
 
     def _levels(self) -> tuple[bool, bool]:
         full, setup = self._status & OUTPUT_FULL, self._memory[0]
@@ -274,3 +277,4 @@ class I8042(Device[I8042State]):
         keyboard, aux = self._levels()
         self.keyboard_irq.assume(keyboard)
         self.aux_irq.assume(aux)
+        self._show_status()

@@ -16,7 +16,7 @@ from typing import final
 
 from attrs import asdict, define, field, frozen
 
-from vmcore.hardware import Device, IrqLine, Register
+from vmcore.hardware import KEEP, READ, Device, IrqLine, Register
 
 CASCADE = 2
 """The master's input that the slave drives."""
@@ -248,6 +248,7 @@ class Pic8259(Device[Pic8259State]):
         """Power-on: both chips wait for ICW1.  The inputs keep their levels."""
         self._master.reset()
         self._slave.reset()
+        self._show_masks()
         self._update()
 
     def save(self) -> Pic8259State:
@@ -259,6 +260,7 @@ class Pic8259(Device[Pic8259State]):
         self._master.restore(state.master)
         self._slave.restore(state.slave)
         self.intr.assume(state.intr)
+        self._show_masks()
 
     def set_input(self, irq: int, level: bool) -> None:
         """Input `irq` (0-15, not 2) takes a level."""
@@ -314,6 +316,7 @@ class Pic8259(Device[Pic8259State]):
                     self._master.set_input(1 << CASCADE, False)
                 else:
                     self.intr.lower()
+                self._show_masks()
                 self._update()
                 return value
             return chip.read(offset & 1)
@@ -329,13 +332,25 @@ class Pic8259(Device[Pic8259State]):
             chip = self._slave if offset & 2 else self._master
             if offset & 1:
                 chip.write_data(value)
+                self._show_masks()
             else:
                 chip.write_command(value)
+                if value & 0x18:  # OCW2, the end of every interrupt, changes nothing there.
+                    self._show_masks()
         elif offset == 4:
             self._master.set_elcr(value)
         elif offset == 5:
             self._slave.set_elcr(value)
         self._update()
+
+    def _show_masks(self) -> None:
+        """Let the engine read the masks by itself, and drop writes that change nothing, where that is all there is to
+        an access.
+        """
+        cells = self.cells
+        for chip, offset in (self._master, 1), (self._slave, 3):
+            cells.values[offset] = chip.imr
+            cells.rules[offset] = 0 if chip.poll else READ | KEEP if chip.step in (READY, ICW1) else READ
 
     def _update(self) -> None:
         self._master.set_input(1 << CASCADE, self._slave.request() >= 0)

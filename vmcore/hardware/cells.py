@@ -23,7 +23,7 @@ KEEP: Final = 4
 """A write of exactly the value that is there has no effect."""
 COLLECT: Final = 8
 """Bytes written to this port (never to memory) are collected, and come by `write_bulk`: before Python sees anything
-else of the machine, at the end of the run, and at the latest when there are 256."""
+else of the machine, at the end of the run, and at the latest after 256 port accesses that need no Python."""
 
 
 @final

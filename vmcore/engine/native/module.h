@@ -32,8 +32,9 @@ struct PortRange {
 };
 // Bytes for a device that Python has not got yet: those written to one port since Python last had a look at anything.
 struct Collected {
-    static constexpr std::size_t LIMIT = 256;
-    u16 range = 0;  // index into PyMemory::ranges
+    static constexpr unsigned LIMIT = 256;
+    u16 range = 0;          // index into PyMemory::ranges
+    unsigned accesses = 0;  // without Python since the first of them: a guest that polls a port must not keep them for long
     u64 offset = 0;
     std::string bytes;
 };

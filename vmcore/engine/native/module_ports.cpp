@@ -125,7 +125,11 @@ u32 port_read(Cpu &cpu, u16 port, unsigned size) {
     m->port_reads++;
     cpu.stats.device_accesses++;
     const u64 offset = r.access.shift + (port - r.first);
-    if (const Cells *cells = r.access.cells.get(); cells && cells->rule(offset, size) & Cells::READ) return u32(cells->value(offset, size));
+    if (const Cells *cells = r.access.cells.get(); cells && cells->rule(offset, size) & Cells::READ) {
+        const u32 value = u32(cells->value(offset, size));
+        if (UNLIKELY(!m->collected->bytes.empty()) && ++m->collected->accesses >= Collected::LIMIT) Gil gil(m);
+        return value;
+    }
     if (UNLIKELY(m->error) || !r.access.reads()) return size == 4 ? ~u32(0) : (u32(1) << 8 * size) - 1;
     Gil gil(m);
     return u32(call_read(m, (*m->ranges)[m->port_range[port]].access, offset, size, "port"));
@@ -149,14 +153,15 @@ void port_write(Cpu &cpu, u16 port, u32 value, unsigned size) {
         if (rule & Cells::QUEUE && size == 1 && r.access.write_bulk) {
             Collected &c = *m->collected;
             const u16 range = m->port_range[port];
-            if (LIKELY(c.bytes.empty() || (c.range == range && c.offset == offset && c.bytes.size() < Collected::LIMIT))) {
-                c.range = range;
-                c.offset = offset;
-                c.bytes.push_back(char(value));
-                return;
+            if (UNLIKELY(!c.bytes.empty() && (c.range != range || c.offset != offset))) {
+                { Gil gil(m); }  // hands over what came before; anything may be different then
+                return m->error ? void() : port_write(cpu, port, value, size);
             }
-            { Gil gil(m); }  // hands over what came before
-            return m->error ? void() : port_write(cpu, port, value, size);
+            c.range = range;
+            c.offset = offset;
+            c.bytes.push_back(char(value));
+            if (UNLIKELY(++c.accesses >= Collected::LIMIT)) Gil gil(m);
+            return;
         }
     }
     if (!r.access.writes()) return;
