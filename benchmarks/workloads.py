@@ -62,7 +62,6 @@ WORKLOADS: Final = (
     Workload("port_io", "devices", 500_000, unicorn=False),
     Workload("mmio", "devices", 500_000, unicorn=False),
     Workload("serial_output", "devices", 500_000, unicorn=False),
-    Workload("device_registers", "devices", 50_000, unicorn=False),
     Workload("software_interrupts", "system", 2_000_000, unicorn=False),
     Workload("timer_ticks", "system", 3000, unicorn=False),
 )

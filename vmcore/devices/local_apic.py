@@ -727,8 +727,11 @@ class LocalApic(Device[LocalApicState]):
 
     def _set_tpr(self, value: int) -> None:
         self._tpr = self.cells.values[0x80] = value
-        self._ppr = self._processor_priority()
-        self._update()
+        isr = self._isr
+        serving = isr.bit_length() - 1 & 0xF0 if isr else 0
+        self._ppr = value if value & 0xF0 >= serving else serving
+        if self._irr:  # Without a request the priority decides nothing.
+            self._update()
 
     def _lint0_extint(self) -> bool:
         if not self.enabled:
