@@ -53,6 +53,7 @@ from vmcore.shell.deadlines import Alarm, Alarms
 from vmcore.shell.descriptors import DescriptorSets
 from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
+from vmcore.shell.queries import Queries
 from vmcore.shell.serial import SerialStream
 
 __all__ = ["VirtualMachine"]
@@ -119,6 +120,8 @@ class VirtualMachine:
         """Typed events: `subscribe`, `expect`."""
         self.fdsets: Final = DescriptorSets()
         """Sets of descriptors that clients handed over."""
+        self.query: Final = Queries(self)
+        """Typed answers about the machine."""
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> VirtualMachine:
@@ -445,6 +448,16 @@ class VirtualMachine:
             if not self._left:
                 self._touched()
             self._lock.release()
+
+    def peek(self) -> Machine:
+        """The machine, running or not: only for what never changes while it runs."""
+        return self._open_machine()
+
+    @property
+    def thread_id(self) -> int:
+        """The host's number of the thread that executes the vCPUs."""
+        self._open_machine()
+        return self._thread.native_id
 
     @property
     def cpus(self) -> tuple[Cpu, ...]:

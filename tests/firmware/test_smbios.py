@@ -65,3 +65,9 @@ def test_dmidecode_reads_sizes_and_names(layout: PlatformLayout, tmp_path: Path)
     assert f"\tSize: {size if layout.memory != MIB else '1 MB'}" in text.replace("1024 kB", "1 MB")
     for word in ("Invalid", "OUT OF SPEC", "Wrong", "BAD", "broken"):
         assert word.lower() not in text.lower()
+
+
+def test_the_uuid_stands_in_the_system_structure_with_its_first_fields_little_endian() -> None:
+    uuid = bytes.fromhex("12345678 9abc def0 1234 56789abcdef0")
+    data = smbios.build(PlatformLayout(uuid=uuid)).data
+    assert bytes.fromhex("78563412 bc9a f0de 1234 56789abcdef0") in data

@@ -97,6 +97,11 @@ class Board(ABC):
         """Whether a device could wake vCPUs whose interrupts are off, by NMI, SMI or INIT, or a watchdog is running."""
         return False
 
+    @property
+    def can_suspend(self) -> bool:
+        """Whether the guest can suspend to RAM, and be woken from it."""
+        return False
+
     def key(self, key: str, pressed: bool) -> bool:
         """Press or release a key; False where there is no keyboard or it has no room."""
         return False

@@ -86,10 +86,18 @@ VIRTUAL_WIRE: Final = ((LocalApic.SVR, 0x1FF), (LocalApic.LVT_LINT0, 0x700), (Lo
 
 
 def pc_layout(
-    *, memory: int, cpus: int, serials: int, long_mode: bool = True, physical_bits: int = 40, acpi: bool = True
+    *,
+    memory: int,
+    cpus: int,
+    serials: int,
+    long_mode: bool = True,
+    physical_bits: int = 40,
+    acpi: bool = True,
+    uuid: bytes = bytes(16),
 ) -> PlatformLayout:
     """Where everything is on a `pc` with so much RAM, and so many vCPUs and serial ports."""
     return PlatformLayout(
+        uuid=uuid,
         memory=memory,
         cpus=cpus,
         long_mode=long_mode,
@@ -420,6 +428,10 @@ class PcBoard(Board):
     def _sleep(self, state: SleepState) -> None:
         # S5 is the only state that the board's sleep types name.
         self.services.power_off()
+
+    @property
+    def can_suspend(self) -> bool:
+        return SleepState.S3 in self.power.sleep_types.values()
 
     def press_power_button(self) -> bool:
         self.power.power_button()

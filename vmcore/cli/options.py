@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         help="serve QMP at unix:PATH, tcp:HOST:PORT or fd:N; may be given several times",
     )
     add("--name", help="name of the machine, for management")
+    add("--uuid", help="UUID of the machine, for management and the guest")
     add("--no-shutdown", action="store_true", help="a shutdown leaves the machine paused instead of ending it")
     add("--paused", action="store_true", help="build the machine and wait, do not run it")
     add("--no-reboot", action="store_true", help="a reset that the guest asks for ends the machine")
@@ -187,6 +188,7 @@ def parse(arguments: Sequence[str]) -> RunOptions | DemoOptions:
         no_reboot=given.no_reboot,
         no_shutdown=given.no_shutdown,
         name=given.name,
+        uuid=given.uuid,
     )
     return RunOptions(
         config=config,

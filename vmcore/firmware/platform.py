@@ -64,6 +64,8 @@ class SerialPort:
 class PlatformLayout:
     """What the machine has.  Sizes in bytes, ports and addresses as the guest sees them."""
 
+    uuid: bytes = bytes(16)
+    """The machine's UUID, big-endian; zeros where it has none."""
     memory: int = 128 * MIB
     """RAM in all.  It lies from 0 to at most `low_ram_end`; the rest continues at 4 GiB."""
     low_ram_end: int = 0xC000_0000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from itertools import count
+from uuid import UUID
 
 from vmcore.firmware.boot_image import LoadSegment
 from vmcore.firmware.platform import FOUR_GIB, PlatformLayout
@@ -44,9 +45,11 @@ def _bios(handle: int) -> bytes:
     return _structure(0, handle, body, MAKER, "0.1", RELEASE_DATE)
 
 
-def _system(handle: int) -> bytes:
-    """Type 1 (7.2); without a UUID; woken by the power switch."""
-    return _structure(1, handle, struct.pack("<BBBB16sBBB", 1, 2, 0, 0, bytes(16), 6, 0, 0), MAKER, PRODUCT)
+def _system(handle: int, layout: PlatformLayout) -> bytes:
+    """Type 1 (7.2); woken by the power switch."""
+    # The first three fields of the UUID are little-endian (7.2.1).
+    uuid = UUID(bytes=layout.uuid).bytes_le
+    return _structure(1, handle, struct.pack("<BBBB16sBBB", 1, 2, 0, 0, uuid, 6, 0, 0), MAKER, PRODUCT)
 
 
 def _chassis(handle: int) -> bytes:
@@ -96,7 +99,7 @@ def build(layout: PlatformLayout) -> LoadSegment:
     handles = count()
     structures = [
         _bios(next(handles)),
-        _system(next(handles)),
+        _system(next(handles), layout),
         _chassis(next(handles)),
         _processor(next(handles), layout),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from vmcore.block.raw import RawDisk
 from vmcore.boards.board import AddedDevice, Board, BoardServices
 from vmcore.boards.none import NoneBoard, none_layout
@@ -28,6 +30,7 @@ def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:
     if config.board == "none":
         return none_layout(memory=config.memory, cpus=config.cpus, long_mode=long_mode, physical_bits=model.phys_bits)
     return pc_layout(
+        uuid=UUID(config.uuid).bytes if config.uuid else bytes(16),
         memory=config.memory,
         cpus=config.cpus,
         serials=config.serials,

@@ -11,6 +11,7 @@ Files are opened only when a machine is built from the configuration.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
+from vmcore.boards.kinds import BOARDS
 from vmcore.engine.models import model_names
 from vmcore.model.errors import ConfigError
 from vmcore.model.run_state import PanicAction, WatchdogAction
@@ -34,7 +36,7 @@ __all__ = [
     "MachineConfig",
 ]
 
-MAX_CPUS: Final = 64
+MAX_CPUS: Final = max(kind.max_cpus for kind in BOARDS.values())
 MAX_SERIALS: Final = 4
 
 Image: TypeAlias = Path | bytes
@@ -212,6 +214,15 @@ def _rtc(value: object) -> int:
     return parse_instant(value, "rtc")  # type: ignore[arg-type]
 
 
+def _uuid(value: object) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    if not re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
+        raise ConfigError("uuid", value, "a UUID such as 12345678-9abc-def0-1234-56789abcdef0")
+    return text.lower()
+
+
 def _panic_action(value: object) -> PanicAction:
     if value not in tuple(PanicAction):
         raise ConfigError("panic_action", value, "one of " + ", ".join(PanicAction))
@@ -230,6 +241,8 @@ class MachineConfig:
 
     name: str | None = None
     """Name of the machine, for management."""
+    uuid: str | None = field(default=None, converter=_uuid)
+    """Identifies the machine, to management and to the guest (SMBIOS): 32 hexadecimal digits with their hyphens."""
     board: str = "pc"
     """"pc": an ISA PC with ACPI; "none": vCPUs and RAM alone."""
     memory: int = field(default=128 * MIB, converter=_memory, repr=format_size)
@@ -269,9 +282,9 @@ class MachineConfig:
     """With several busy vCPUs: guest time that one runs before it is the next one's turn."""
 
     def __attrs_post_init__(self) -> None:
-        if self.board not in ("pc", "none"):
-            raise ConfigError("board", self.board, "pc or none")
-        _integer("cpus", self.cpus, 1, MAX_CPUS, "a number of vCPUs")
+        if not isinstance(self.board, str) or self.board not in BOARDS:
+            raise ConfigError("board", self.board, " or ".join(BOARDS))
+        _integer("cpus", self.cpus, 1, BOARDS[self.board].max_cpus, "a number of vCPUs")
         if not isinstance(self.cpu, str) or self.cpu not in model_names():
             raise ConfigError("cpu", self.cpu, f"the name of a CPU model: {', '.join(model_names())}")
         if not isinstance(self.append, str) or "\0" in self.append:

@@ -44,9 +44,7 @@ class EngineThread:
         Always lets the job end; a cancellation that came meanwhile is delivered at the caller's next checkpoint.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
-            self._thread.start()
+        self._start()
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
             self._stop()
@@ -59,6 +57,19 @@ class EngineThread:
             return result
         finally:
             self.busy = False
+
+    @property
+    def native_id(self) -> int:
+        """The host's number of the thread; it is started if it was not."""
+        number = self._start().native_id
+        assert number is not None
+        return number
+
+    def _start(self) -> threading.Thread:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            self._thread.start()
+        return self._thread
 
     def join(self) -> None:
         """End the thread; no job may be under way.  Takes microseconds."""

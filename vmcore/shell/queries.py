@@ -1,0 +1,163 @@
+"""What there is to know about a virtual machine, as typed answers: the face of the management model's queries.
+
+Nothing here is remembered: every answer is made when it is asked for, from the configuration where that decides, else
+from the machine.  Only what needs the vCPUs' registers stops the guest for a moment.
+"""
+
+from __future__ import annotations
+
+import uuid as uuids
+from typing import TYPE_CHECKING, final
+
+from vmcore.boards.kinds import BOARDS
+from vmcore.engine.registers import Activity
+from vmcore.model.machine import (
+    CpuInfo,
+    CpuInfoArch,
+    CpuInfoFast,
+    CpuInfoX86,
+    CpuInstanceProperties,
+    CurrentMachineParams,
+    HostMemPolicy,
+    HotpluggableCPU,
+    KvmInfo,
+    MachineInfo,
+    Memdev,
+    MemoryInfo,
+    SysEmuTarget,
+    TargetInfo,
+    UuidInfo,
+)
+
+if TYPE_CHECKING:
+    from vmcore.machine.machine import Machine
+    from vmcore.vm import VirtualMachine
+
+__all__ = ["Queries", "cpu_path", "cpu_type"]
+
+
+def cpu_path(machine: Machine, index: int) -> str:
+    """Where a vCPU is in the object tree."""
+    path = machine.tree.path_of(machine.cpus[index])
+    assert path is not None
+    return path
+
+
+def cpu_type(model: str) -> str:
+    """Type of the vCPUs of a CPU model, as clients name it."""
+    return f"{model}-x86_64-cpu"
+
+
+def signed(value: int) -> int:
+    """A 64-bit register as the signed integer that it is on the wire."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+@final
+class Queries:
+    """`vm.query`: each method answers one question."""
+
+    __slots__ = ("_vm",)
+
+    def __init__(self, vm: VirtualMachine) -> None:
+        self._vm = vm
+
+    async def cpus_fast(self) -> tuple[CpuInfoFast, ...]:
+        """The vCPUs, as far as they can be told without stopping them."""
+        machine, thread = self._vm.peek(), self._vm.thread_id
+        return tuple(
+            CpuInfoFast(
+                cpu_index=index,
+                qom_path=cpu_path(machine, index),
+                thread_id=thread,
+                props=self._place(index),
+                arch=CpuInfoArch.X86,
+                target=SysEmuTarget.X86_64,
+            )
+            for index in range(len(machine.cpus))
+        )
+
+    async def cpus(self) -> tuple[CpuInfo, ...]:
+        """The vCPUs, where they are and whether they sleep.  Stops the guest for a moment."""
+        async with self._vm.parked() as machine:
+            return tuple(
+                CpuInfoX86(
+                    cpu=index,
+                    current=index == 0,
+                    halted=cpu.activity != Activity.ACTIVE,
+                    qom_path=cpu_path(machine, index),
+                    thread_id=self._vm.thread_id,
+                    props=self._place(index),
+                    pc=signed((cpu.cs.base + cpu.rip) % (1 << 64)),
+                )
+                for index, cpu in enumerate(machine.cpus)
+            )
+
+    async def hotpluggable_cpus(self) -> tuple[HotpluggableCPU, ...]:
+        """The places for vCPUs, the highest first, each with what is in it."""
+        machine = self._vm.peek()
+        return tuple(
+            HotpluggableCPU(
+                type=cpu_type(self._vm.config.cpu),
+                vcpus_count=1,
+                props=self._place(index),
+                qom_path=cpu_path(machine, index),
+            )
+            for index in reversed(range(len(machine.cpus)))
+        )
+
+    async def machines(self) -> tuple[MachineInfo, ...]:
+        """The boards that a configuration can ask for."""
+        default_board, default_cpu = type(self._vm.config)().board, type(self._vm.config)().cpu
+        return tuple(
+            MachineInfo(
+                name=kind.name,
+                is_default=True if kind.name == default_board else None,
+                cpu_max=kind.max_cpus,
+                hotpluggable_cpus=kind.hotpluggable_cpus,
+                numa_mem_supported=False,
+                deprecated=False,
+                default_cpu_type=cpu_type(default_cpu),
+                default_ram_id=kind.ram,
+            )
+            for kind in BOARDS.values()
+        )
+
+    async def current_machine(self) -> CurrentMachineParams:
+        """What the board can."""
+        return CurrentMachineParams(wakeup_suspend_support=self._vm.peek().board.can_suspend)
+
+    async def target(self) -> TargetInfo:
+        """The architecture."""
+        return TargetInfo(arch=SysEmuTarget.X86_64)
+
+    async def memory_size(self) -> MemoryInfo:
+        """How much memory the machine has.  No board here can have more plugged into it."""
+        return MemoryInfo(base_memory=self._vm.config.memory, plugged_memory=None)
+
+    async def memdevs(self) -> tuple[Memdev, ...]:
+        """The memory back ends: the board's main memory, private memory of this process without reserved swap."""
+        main = Memdev(
+            id=BOARDS[self._vm.config.board].ram,
+            size=self._vm.config.memory,
+            merge=False,
+            dump=True,
+            prealloc=False,
+            share=False,
+            reserve=False,
+            host_nodes=(),
+            policy=HostMemPolicy.DEFAULT,
+        )
+        return (main,)
+
+    async def kvm(self) -> KvmInfo:
+        """The engine executes the guest itself: there is no way to KVM in this program."""
+        return KvmInfo(enabled=False, present=False)
+
+    async def uuid(self) -> UuidInfo:
+        """The machine's UUID; all zeros where the configuration gives none."""
+        return UuidInfo(uuid=self._vm.config.uuid or str(uuids.UUID(int=0)))
+
+    def _place(self, index: int) -> CpuInstanceProperties:
+        # As the CPU model's CPUID leaves and the SMBIOS tables say: all are cores of one package.
+        return CpuInstanceProperties(socket_id=0, core_id=index, thread_id=0)
