@@ -1,11 +1,14 @@
-"""Real guests for the tests: found on this machine, or the test skips (fails where VMCORE_REQUIRE_GUESTS is set)."""
+"""Real guests for the tests: found on this machine, or the test skips (fails where VMCORE_REQUIRE_GUESTS is set).
+
+And the check of what marked tests claim to show.
+"""
 
 from __future__ import annotations
 
 import gzip
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,20 @@ INIT = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
 {script}
 """
+
+
+@pytest.fixture(autouse=True)
+def conformance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test marked `conformance` claims to show must happen while it runs."""
+    names = {name for mark in request.node.iter_markers("conformance") for name in mark.args}
+    if not names:
+        yield
+        return
+    from conformance_witness import witness
+
+    with witness(monkeypatch) as seen:
+        yield
+    assert names <= seen, f"did not happen: {', '.join(sorted(names - seen))}"
 
 
 def require(found: Path | None, what: str) -> Path:
