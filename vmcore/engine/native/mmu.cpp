@@ -176,9 +176,6 @@ void fill(Cpu &cpu, u64 lin, u64 pa, Access access, TlbSet set, const Region *re
         return;
     }
     if (UNLIKELY(cpu.data_breakpoints | cpu.watch_count) && page_observed(cpu, page)) return;
-    // The last page of the 64-bit address space and page 0 share an entry, and an access that runs over the end would be taken for one
-    // to page 0: that page takes the slow path.
-    if (UNLIKELY(page == 0) && (cpu.efer & EFER_LMA)) return;
     e.read = page;
     if (access == ACCESS_WRITE && region->kind == RegionKind::RAM) {
         u8 &flags = region->page_flags[offset >> 12];

@@ -131,6 +131,7 @@ class Emitter {
     // Emits ops [from, to); to may be n, which is the end op.
     void run(unsigned from, unsigned to) {
         start = from;
+        page_base = -1;
         forget();
         host_flags = false;
         bool open = true;
@@ -144,12 +145,18 @@ class Emitter {
             }
         }
         for (const Stub &s : stubs) {
-            for (u8 *place : {s.place, s.place2})
-                if (place) a.bind(place);
+            a.bind(s.place);
+            u8 *missed = nullptr;
+            if (s.kind == Stub::PAGE) {
+                missed = look_up(s.size, s.write);
+                a.byte(0xe9);
+                a.dword(u32(s.back - (a.p + 4)));
+                a.bind(missed);
+            }
             for (unsigned i = 0; i < POOL_SIZE; i++)
                 if (s.dirty >> (4 * i) & 8) a.store(3, POOL[i], H_RDI, gpr_at((s.dirty >> (4 * i) & 7) + (s.high >> i & 1) * 8));
             switch (s.kind) {
-            case Stub::MISS:
+            case Stub::MISS: case Stub::PAGE:
                 a.store(3, H_RAX, H_RDI, OFF_EA);
                 a.store(3, H_R9, H_RDI, OFF_EA_TAG);
                 break;
@@ -164,11 +171,14 @@ class Emitter {
 
   private:
     struct Stub {
-        enum { MISS, REFUSED, LINK } kind;
-        u8 *place, *place2;
+        enum { MISS, REFUSED, LINK, PAGE } kind;
+        u8 *place;
         unsigned op;
         const void *target;
         u32 dirty, high;
+        u8 *back;       // PAGE: where to go on
+        unsigned size;
+        bool write;
     };
     const Op *ops;
     unsigned n;
@@ -179,6 +189,9 @@ class Emitter {
     u32 known[BLOCK_MAX + 1];
     unsigned start = 0;
     bool host_flags = false;  // the host's flags are the guest's
+    // R9 and R8 hold tag and addend of the page of the last access, whose base register was page_base (-1: they do not).
+    int page_base = -1;
+    bool page_write = false;
     std::vector<Stub> stubs;
     // Cache of guest registers.
     i8 guest_of[POOL_SIZE];
@@ -314,10 +327,10 @@ class Emitter {
         if (ops[i].left > 1) a.alu_ri(3, 0, H_RDX, ops[i].left - 1);
         a.load(3, H_RAX, H_RSI, at + i32(offsetof(Op, imm)));
         a.rr(3, 0x85, H_RAX, H_RAX);
-        stubs.push_back({Stub::LINK, a.jcc(4), nullptr, i, reinterpret_cast<const void *>(h_link), 0, 0});
+        stubs.push_back({Stub::LINK, a.jcc(4), i, reinterpret_cast<const void *>(h_link), 0, 0, nullptr, 0, false});
         a.rm(3, 0x2b, H_RDX, H_RAX, i32(offsetof(Block, n)));
         a.rm(3, 0x3b, H_RDX, H_RDI, OFF_FLOOR);
-        stubs.push_back({Stub::REFUSED, a.jcc(0xc), nullptr, i, reinterpret_cast<const void *>(h_refused), 0, 0});
+        stubs.push_back({Stub::REFUSED, a.jcc(0xc), i, reinterpret_cast<const void *>(h_refused), 0, 0, nullptr, 0, false});
         a.rm(3, 0x8d, H_RSI, H_RAX, sizeof(Block));
         a.jmp_mem(H_RSI);
     }
@@ -346,7 +359,13 @@ class Emitter {
         }
         if (op.seg >= FS) a.rm(3, 0x03, H_RAX, H_RDI, i32(offsetof(Cpu, lin_base) + op.seg * 8));
     }
-    void translate(unsigned i, unsigned size, bool write) {
+    void page_of_last_byte(unsigned to, unsigned size) {
+        if (size > 1) a.rm(3, 0x8d, to, H_RAX, i32(size - 1));
+        else a.mov(3, to, H_RAX);
+        a.alu_ri(3, 4, to, -4096);
+    }
+    // The TLB look-up; returns the place of the jump taken when it misses.
+    u8 *look_up(unsigned size, bool write) {
         a.mov(3, H_R8, H_RAX);
         a.mov(3, H_RCX, H_RAX);
         // tlb_index(), times the 32 bytes of an entry.
@@ -357,18 +376,32 @@ class Emitter {
         a.alu_ri(2, 4, H_R8, i32(TLB_SIZE - 1));
         a.shift_ri(3, 4, H_R8, 5);
         a.rm(3, 0x03, H_R8, H_RDI, OFF_TLB);
-        if (size > 1) a.rm(3, 0x8d, H_R9, H_RAX, i32(size - 1));
-        else a.mov(3, H_R9, H_RAX);
-        a.alu_ri(3, 4, H_R9, -4096);
+        page_of_last_byte(H_R9, size);
         a.rm(3, 0x3b, H_R9, H_R8, i32(write ? offsetof(TlbEntry, write) : offsetof(TlbEntry, read)));
-        stubs.push_back({Stub::MISS, a.jcc(5), nullptr, i, reinterpret_cast<const void *>(write ? h_miss_write : h_miss_read),
-                         dirty_set(), dirty_high()});
+        u8 *missed = a.jcc(5);
         a.load(3, H_R8, H_R8, i32(offsetof(TlbEntry, addend)));
+        return missed;
+    }
+    // `base` tells accesses that are likely to share a page: for those the page of the last one is tried first.
+    void translate(unsigned i, unsigned size, bool write, int base) {
+        const void *miss = reinterpret_cast<const void *>(write ? h_miss_write : h_miss_read);
+        if (base >= 0 && base == page_base && (page_write || !write)) {
+            page_of_last_byte(H_RCX, size);
+            a.rr(3, 0x3b, H_RCX, H_R9);
+            u8 *other = a.jcc(5);
+            stubs.push_back({Stub::PAGE, other, i, miss, dirty_set(), dirty_high(), a.p, size, write});
+        } else {
+            u8 *missed = look_up(size, write);
+            stubs.push_back({Stub::MISS, missed, i, miss, dirty_set(), dirty_high(), nullptr, size, write});
+        }
+        page_base = base;
+        page_write = write;
         host_flags = false;
     }
     void memory(unsigned i, unsigned size, bool write) {
         address(ops[i]);
-        translate(i, size, write);
+        const Op &op = ops[i];
+        translate(i, size, write, op.seg < FS && op.index == REG_ZERO && op.base != REG_ZERO ? op.base : -1);
     }
     void load_host(unsigned w, unsigned reg) { a.rx(w, w ? 0x8b : 0x8a, reg, H_R8, H_RAX, 0, 0); }
     void store_host(unsigned w, unsigned reg) { a.rx(w, w ? 0x89 : 0x88, reg, H_R8, H_RAX, 0, 0); }
@@ -413,7 +446,7 @@ class Emitter {
             a.alu_ri(2, 5, H_RAX, CC_INC * 4);
             a.alu_ri(2, 7, H_RAX, 8);
             static_assert(CC_DEC == CC_INC + 1, "one range");
-            stubs.push_back({Stub::LINK, a.jcc(3), nullptr, i, reinterpret_cast<const void *>(handler(i)), dirty_set(), dirty_high()});
+            stubs.push_back({Stub::LINK, a.jcc(3), i, reinterpret_cast<const void *>(handler(i)), dirty_set(), dirty_high(), nullptr, 0, false});
             return;
         }
         const unsigned w = k & 3;
@@ -599,7 +632,7 @@ class Emitter {
         }
         case W_POP: {
             a.mov(3, H_RAX, get(RSP));
-            translate(i, 8, false);
+            translate(i, 8, false, RSP);
             load_host(3, H_RCX);
             unsigned sp = def(RSP);
             a.rm(3, 0x8d, sp, H_RAX, 8);
@@ -639,7 +672,7 @@ class Emitter {
 
     void stack_push(unsigned i) {
         a.rm(3, 0x8d, H_RAX, get(RSP), -8);
-        translate(i, 8, true);
+        translate(i, 8, true, RSP);
     }
 
     void emit_mov(unsigned i, const Kind &k, unsigned w) {
@@ -825,7 +858,10 @@ class Emitter {
         unsigned s = 0;
         if (!imm && w >= 2) s = get(op.r);
         memory(i, 1u << w, f != 7);
-        if (!imm && w < 2) s = operand(op.r, w, H_R9);
+        if (!imm && w < 2) {
+            s = operand(op.r, w, H_R9);
+            page_base = -1;
+        }
         if (w >= 2) load_host(w, H_RCX);
         else a.rx(2, w ? 0x0fb7 : 0x0fb6, H_RCX, H_R8, H_RAX, 0, 0);
         if (keep_source) {
@@ -852,7 +888,10 @@ class Emitter {
             memory(i, 1u << w, false);
             if (w >= 2) load_host(w, H_RCX);
             else a.rx(2, w ? 0x0fb7 : 0x0fb6, H_RCX, H_R8, H_RAX, 0, 0);
-            if (!imm && w < 2) s = operand(op.r, w, H_R9);
+            if (!imm && w < 2) {
+            s = operand(op.r, w, H_R9);
+            page_base = -1;
+        }
             a.mov(2 + (w == 3), H_RAX, H_RCX);
         }
         if (imm) a.alu_ri(w, 4, H_RAX, i32(op.imm));
