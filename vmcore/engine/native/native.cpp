@@ -97,7 +97,7 @@ constexpr unsigned POOL_SIZE = sizeof POOL;
 
 class Emitter {
   public:
-    Emitter(const Op *ops, unsigned n, Handler first, u32 mode, u8 *at) : ops(ops), n(n), first(first), mode(mode), a{at} {
+    Emitter(const Block *b, u8 *at) : ops(b->ops()), n(b->count), first(b->first), self(b), a{at} {
         flags_in_block(ops, n, first, wanted, known);
     }
     u8 *end() const { return a.p; }
@@ -183,7 +183,7 @@ class Emitter {
     const Op *ops;
     unsigned n;
     Handler first;
-    u32 mode;
+    const Block *self;
     Assembler a;
     u8 wanted[BLOCK_MAX + 1];
     u32 known[BLOCK_MAX + 1];
@@ -933,7 +933,7 @@ void emit_native(Cpu &cpu, Block *b) {
     }
     Op *ops = b->ops();
     const unsigned n = b->count;
-    Emitter e(ops, n, b->first, b->mode, arena.next);
+    Emitter e(b, arena.next);
     unsigned i = 0;
     while (i < n) {
         e.start_candidate = i;
