@@ -14,36 +14,207 @@ import pytest
 from vmcore.engine import FEATURES, Cpu, CpuModel, PhysicalMemory
 
 NOT_BUILT: Final = frozenset(
-    (
-        # 3DNow!, SVM, VMX, SMX, SGX, TSX, MPX, CET, protection keys, XOP, AVX and later: the engine does not have them.
-        "femms getsec vmread vmwrite vmptrst vmptrld vmclear vmxon vmmcall vmload vmsave vmrun stgi clgi skinit "
-        "invlpga vmcall vmlaunch vmresume vmxoff vmfunc invept invvpid movdiri movdir64b xrstors xsaves wrssd wrssq "
-        "wrussd wrussq rstorssp saveprevssp setssbsy clrssbsy incsspd incsspq rdsspd rdsspq endbr32 endbr64 xabort "
-        "xbegin xend xtest wrpkru rdpkru enclv enclu encls ptwrite montmul xsha1 xsha256 xstore xcryptctr xcryptecb "
-        "xcryptcbc xcryptcfb xcryptofb umonitor umwait tpause mwaitx monitorx clzero rdpru enqcmd enqcmds cldemote "
-        "bndmk bndcl bndcu bndcn bndmov bndldx bndstx pconfig wbnoinvd serialize xsusldtrk xresldtrk mcommit pvalidate "
-        "psmash rmpadjust rmpupdate gf2p8affineinvqb gf2p8affineqb gf2p8mulb llwpcb slwpcb lwpins lwpval"
-    ).split()
+    [
+        "femms",
+        "getsec",
+        "vmread",
+        "vmwrite",
+        "vmptrst",
+        "vmptrld",
+        "vmclear",
+        "vmxon",
+        "vmmcall",
+        "vmload",
+        "vmsave",
+        "vmrun",
+        "stgi",
+        "clgi",
+        "skinit",
+        "invlpga",
+        "vmcall",
+        "vmlaunch",
+        "vmresume",
+        "vmxoff",
+        "vmfunc",
+        "invept",
+        "invvpid",
+        "movdiri",
+        "movdir64b",
+        "xrstors",
+        "xsaves",
+        "wrssd",
+        "wrssq",
+        "wrussd",
+        "wrussq",
+        "rstorssp",
+        "saveprevssp",
+        "setssbsy",
+        "clrssbsy",
+        "incsspd",
+        "incsspq",
+        "rdsspd",
+        "rdsspq",
+        "endbr32",
+        "endbr64",
+        "xabort",
+        "xbegin",
+        "xend",
+        "xtest",
+        "wrpkru",
+        "rdpkru",
+        "enclv",
+        "enclu",
+        "encls",
+        "ptwrite",
+        "montmul",
+        "xsha1",
+        "xsha256",
+        "xstore",
+        "xcryptctr",
+        "xcryptecb",
+        "xcryptcbc",
+        "xcryptcfb",
+        "xcryptofb",
+        "umonitor",
+        "umwait",
+        "tpause",
+        "mwaitx",
+        "monitorx",
+        "clzero",
+        "rdpru",
+        "enqcmd",
+        "enqcmds",
+        "cldemote",
+        "bndmk",
+        "bndcl",
+        "bndcu",
+        "bndcn",
+        "bndmov",
+        "bndldx",
+        "bndstx",
+        "pconfig",
+        "wbnoinvd",
+        "serialize",
+        "xsusldtrk",
+        "xresldtrk",
+        "mcommit",
+        "pvalidate",
+        "psmash",
+        "rmpadjust",
+        "rmpupdate",
+        "gf2p8affineinvqb",
+        "gf2p8affineqb",
+        "gf2p8mulb",
+        "llwpcb",
+        "slwpcb",
+        "lwpins",
+        "lwpval",
+    ]
 )
-GROUPS_NOT_BUILT: Final = frozenset("3dnow vm avx avx2 avx512 fma fma4 xop tbm rtm hle novlx f16c mpx".split())
+GROUPS_NOT_BUILT: Final = frozenset(
+    ["3dnow", "vm", "avx", "avx2", "avx512", "fma", "fma4", "xop", "tbm", "rtm", "hle", "novlx", "f16c", "mpx"]
+)
 
 # Prefixes that the manual forbids (NP in SDM Vol. 2) and that capstone passes over.  The host agrees with the engine.
 NP_FORMS: Final = frozenset(
-    (
-        "rcpps rsqrtps fxsave fxrstor fxsave64 fxrstor64 xsave xrstor xsavec xsaveopt xsave64 xrstor64 xsavec64 "
-        "xsaveopt64 movnti ldmxcsr stmxcsr emms movlhps movhlps movmskps clac stac xgetbv xsetbv sha1msg1 sha1msg2 "
-        "sha1nexte sha1rnds4 sha256msg1 sha256msg2 sha256rnds2 swapgs extrq insertq maskmovq movntq movntps movlps "
-        "movhps cvtps2pi cvttps2pi cvtpi2ps pshufw pmovmskb movq andps andnps orps xorps unpcklps unpckhps ucomiss "
-        "comiss cmpps shufps sqrtps invpcid movntdqa rdpid vmread lddqu"
-    ).split()
+    [
+        "rcpps",
+        "rsqrtps",
+        "fxsave",
+        "fxrstor",
+        "fxsave64",
+        "fxrstor64",
+        "xsave",
+        "xrstor",
+        "xsavec",
+        "xsaveopt",
+        "xsave64",
+        "xrstor64",
+        "xsavec64",
+        "xsaveopt64",
+        "movnti",
+        "ldmxcsr",
+        "stmxcsr",
+        "emms",
+        "movlhps",
+        "movhlps",
+        "movmskps",
+        "clac",
+        "stac",
+        "xgetbv",
+        "xsetbv",
+        "sha1msg1",
+        "sha1msg2",
+        "sha1nexte",
+        "sha1rnds4",
+        "sha256msg1",
+        "sha256msg2",
+        "sha256rnds2",
+        "swapgs",
+        "extrq",
+        "insertq",
+        "maskmovq",
+        "movntq",
+        "movntps",
+        "movlps",
+        "movhps",
+        "cvtps2pi",
+        "cvttps2pi",
+        "cvtpi2ps",
+        "pshufw",
+        "pmovmskb",
+        "movq",
+        "andps",
+        "andnps",
+        "orps",
+        "xorps",
+        "unpcklps",
+        "unpckhps",
+        "ucomiss",
+        "comiss",
+        "cmpps",
+        "shufps",
+        "sqrtps",
+        "invpcid",
+        "movntdqa",
+        "rdpid",
+        "vmread",
+        "lddqu",
+    ]
 )
 
-# Valid, but not known to capstone: aliases and hints of appendix A, fences with any register field, far too long lists of its own.
+# Valid, but not known to capstone: aliases and hints of appendix A, fences with any register field, far too long
+# lists of its own.
 CAPSTONE_LACKS: Final = frozenset(
-    (
-        "nop fstp fxch fcomp fcom prefetchw mov bsr bsf lfence mfence sfence salc int1 ffreep fneni fndisi fnsetpm test shl "
-        "push pop prefetchnta clflushopt clwb tzcnt lzcnt"
-    ).split()
+    [
+        "nop",
+        "fstp",
+        "fxch",
+        "fcomp",
+        "fcom",
+        "prefetchw",
+        "mov",
+        "bsr",
+        "bsf",
+        "lfence",
+        "mfence",
+        "sfence",
+        "salc",
+        "int1",
+        "ffreep",
+        "fneni",
+        "fndisi",
+        "fnsetpm",
+        "test",
+        "shl",
+        "push",
+        "pop",
+        "prefetchnta",
+        "clflushopt",
+        "clwb",
+        "tzcnt",
+        "lzcnt",
+    ]
 )
 
 
@@ -68,7 +239,7 @@ def _bytes(r: random.Random) -> bytes:
 
 
 def _explained(data: bytes, bits: int, ours: tuple[int, str | None], theirs: Any, groups: set[str]) -> bool:
-    length, form = ours
+    _length, form = ours
     if theirs is None:
         assert form is not None
         # SSE2 with an operand-size prefix in 16-bit code: capstone takes the prefix for the size alone.
