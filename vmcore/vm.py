@@ -51,8 +51,10 @@ from vmcore.model.run_state import RebootAction, RunState, ShutdownAction, Shutd
 from vmcore.model.units import SECOND
 from vmcore.shell.deadlines import Alarm, Alarms
 from vmcore.shell.descriptors import DescriptorSets
+from vmcore.shell.dump import Dump
 from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
+from vmcore.shell.input import Input
 from vmcore.shell.queries import Queries
 from vmcore.shell.serial import SerialStream
 
@@ -122,6 +124,10 @@ class VirtualMachine:
         """Sets of descriptors that clients handed over."""
         self.query: Final = Queries(self)
         """Typed answers about the machine."""
+        self.dump: Final = Dump(self)
+        """Guest memory into files."""
+        self.input: Final = Input(self)
+        """Keyboard and mouse."""
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> VirtualMachine:
@@ -452,6 +458,14 @@ class VirtualMachine:
     def peek(self) -> Machine:
         """The machine, running or not: only for what never changes while it runs."""
         return self._open_machine()
+
+    def call_later(self, seconds: float, what: Callable[[], None]) -> None:
+        """Call `what` in the trio thread, with the machine parked, when so much guest time has passed."""
+        self._set_alarm(seconds, what)
+
+    async def in_engine_thread(self, call: Callable[[], None]) -> None:
+        """For who holds the machine parked: do something lengthy in the engine thread."""
+        await self._thread.call(call)
 
     @property
     def thread_id(self) -> int:

@@ -31,9 +31,7 @@ async def test_vcpus_are_told_with_the_thread_that_executes_them() -> None:
         found = await execute(vm, "query-cpus-fast")
         assert [cpu["cpu-index"] for cpu in found] == [0, 1]
         assert [cpu["qom-path"] for cpu in found] == ["/machine/cpus/cpu0", "/machine/cpus/cpu1"]
-        assert [cpu["props"] for cpu in found] == [
-            {"socket-id": 0, "core-id": core, "thread-id": 0} for core in (0, 1)
-        ]
+        assert [cpu["props"] for cpu in found] == [{"socket-id": 0, "core-id": core, "thread-id": 0} for core in (0, 1)]
         assert {cpu["target"] for cpu in found} == {"x86_64"}
         threads = {int(name) for name in os.listdir("/proc/self/task")}
         assert found[0]["thread-id"] in threads - {os.getpid()}

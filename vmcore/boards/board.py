@@ -102,6 +102,26 @@ class Board(ABC):
         """Whether the guest can suspend to RAM, and be woken from it."""
         return False
 
+    @property
+    def has_keyboard(self) -> bool:
+        """Whether `key` reaches anything."""
+        return False
+
+    @property
+    def has_mouse(self) -> bool:
+        """Whether `move_mouse` and `mouse_button` reach anything."""
+        return False
+
+    def move_mouse(self, dx: int, dy: int, dz: int) -> bool:
+        """Move the mouse by counts: right, up, its wheel towards the user; False where there is none."""
+        return False
+
+    def mouse_button(self, button: str, pressed: bool) -> bool:
+        """Press or release a button of the mouse; False where there is none, or the guest has not taken earlier
+        changes.
+        """
+        return False
+
     def key(self, key: str, pressed: bool) -> bool:
         """Press or release a key; False where there is no keyboard or it has no room."""
         return False

@@ -437,6 +437,23 @@ class PcBoard(Board):
         self.power.power_button()
         return True
 
+    @property
+    def has_keyboard(self) -> bool:
+        return True
+
+    @property
+    def has_mouse(self) -> bool:
+        return self.i8042.mouse is not None
+
+    def move_mouse(self, dx: int, dy: int, dz: int) -> bool:
+        if self.i8042.mouse is None:
+            return False
+        self.i8042.mouse.move(dx, dy, dz)
+        return True
+
+    def mouse_button(self, button: str, pressed: bool) -> bool:
+        return self.i8042.mouse is not None and self.i8042.mouse.button(button, pressed)
+
     def key(self, key: str, pressed: bool) -> bool:
         return self.keyboard.press(key) if pressed else self.keyboard.release(key)
 

@@ -12,7 +12,17 @@ from attrs import frozen
 
 from vmcore.model.run_state import ShutdownCause
 
-__all__ = ["HostReset", "Input", "InputRecord", "KeyInput", "Nmi", "PowerButton", "SerialInput"]
+__all__ = [
+    "HostReset",
+    "Input",
+    "InputRecord",
+    "KeyInput",
+    "MouseButton",
+    "MouseMove",
+    "Nmi",
+    "PowerButton",
+    "SerialInput",
+]
 
 
 @frozen
@@ -28,6 +38,23 @@ class KeyInput:
     """A key is pressed or released.  key: its name, as `Machine.keyboard` takes it."""
 
     key: str
+    pressed: bool
+
+
+@frozen
+class MouseMove:
+    """The mouse is moved by counts: right, up, and its wheel towards the user."""
+
+    dx: int = 0
+    dy: int = 0
+    dz: int = 0
+
+
+@frozen
+class MouseButton:
+    """A button of the mouse is pressed or released.  button: left, middle, right, side or extra."""
+
+    button: str
     pressed: bool
 
 
@@ -50,7 +77,7 @@ class HostReset:
     cause: ShutdownCause
 
 
-Input: TypeAlias = SerialInput | KeyInput | PowerButton | Nmi | HostReset
+Input: TypeAlias = SerialInput | KeyInput | MouseMove | MouseButton | PowerButton | Nmi | HostReset
 
 
 @frozen

@@ -39,6 +39,8 @@ from vmcore.machine.inputs import (
     Input,
     InputRecord,
     KeyInput,
+    MouseButton,
+    MouseMove,
     Nmi,
     PowerButton,
     SerialInput,
@@ -292,6 +294,12 @@ class Machine:
                 self.serial[port].apply(data)
             case KeyInput(key, pressed):
                 if not self.board.key(key, pressed):
+                    return False
+            case MouseMove(dx, dy, dz):
+                if not self.board.move_mouse(dx, dy, dz):
+                    return False
+            case MouseButton(button, pressed):
+                if not self.board.mouse_button(button, pressed):
                     return False
             case PowerButton():
                 self._emit(Powerdown())
