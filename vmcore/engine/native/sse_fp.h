@@ -7,7 +7,7 @@
 #include "sse.h"
 
 enum : u32 {
-    MX_IE = 1, MX_DE = 2, MX_ZE = 4, MX_OE = 8, MX_UE = 16, MX_PE = 32, MX_FLAGS = 0x3f, MX_DAZ = 1 << 6, MX_MASKS = 0x1f80, MX_UM = 1 << 11,
+    MX_IE = 1, MX_DE = 2, MX_ZE = 4, MX_OE = 8, MX_UE = 16, MX_PE = 32, MX_FLAGS = 0x3f, MX_DAZ = 1 << 6, MX_MASKS = 0x1f80, MX_OM = 1 << 10, MX_UM = 1 << 11,
     MX_RC = 3 << 13, MX_FZ = 1 << 15, MX_ALL = 0xffff,
 };
 
@@ -23,7 +23,7 @@ void unmasked_end(Cpu &cpu, u32 saved, bool soft);
 // Runs `host`, or `soft` where the host cannot tell what the guest must see.
 template <class H, class S> ALWAYS_INLINE auto fp_run(Cpu &cpu, H host, S soft) {
     if (LIKELY((cpu.mxcsr & MX_MASKS) == MX_MASKS)) return host();
-    const bool in_soft = !HOST_SSE2 || !(cpu.mxcsr & MX_UM);
+    const bool in_soft = !HOST_SSE2 || (~cpu.mxcsr & (MX_OM | MX_UM));
     u32 saved = unmasked_begin(cpu, in_soft);
     auto result = in_soft ? soft() : host();
     unmasked_end(cpu, saved, in_soft);

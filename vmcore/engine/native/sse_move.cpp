@@ -127,7 +127,7 @@ void x_movmskpd(Cpu &cpu, const Op &op) {
 namespace {
 void masked_store(Cpu &cpu, const Op &op, const u8 *data, const u8 *mask, unsigned size) {
     u64 lin = checked_linear(cpu, op.seg, cpu.gpr[RDI] & address_mask(op.adsize), size, true);
-    if (UNLIKELY(cpu.mode & MODE_AC)) check_alignment(cpu, lin, 8);
+    if (UNLIKELY(cpu.mode & MODE_AC)) check_alignment(cpu, lin, 8);  // of both forms: the stores are of quadwords
     probe_write(cpu, lin, size, data_set(cpu));
     for (unsigned i = 0; i < size;) {
         if (!(mask[i] & 0x80)) {

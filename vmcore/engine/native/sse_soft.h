@@ -1,6 +1,6 @@
-// SSE kernels in integers, for hosts that are not x86-64, and everywhere while the guest has the underflow exception unmasked: then a tiny result is
-// reported even if it is exact, and inexactness is judged as if the exponent had no bounds (SDM Vol. 1 4.9.1.5), which no masked host instruction
-// tells.  Flags go to Cpu::mxcsr directly.
+// SSE kernels in integers, for hosts that are not x86-64, and everywhere while the guest has the overflow or underflow exception unmasked: then
+// inexactness is judged as if the exponent had no bounds, and a tiny result is reported even if it is exact (SDM Vol. 1 4.9.1.4, 4.9.1.5), which no
+// masked host instruction tells.  Flags go to Cpu::mxcsr directly.
 #pragma once
 #include "softfloat.h"
 
