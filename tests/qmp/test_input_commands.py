@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from exchange import execute, qemu, refusal
 
 from vmcore import FlatImage, VirtualMachine
@@ -26,6 +27,7 @@ def inputs(vm: VirtualMachine) -> list[tuple[str, bool]]:
     return [(what.key, what.pressed) for what in found if isinstance(what, KeyInput)]
 
 
+@pytest.mark.conformance("send-key")
 async def test_keys_are_held_in_guest_time_and_released_in_reverse() -> None:
     async with VirtualMachine(flat=SPIN) as vm:
         await vm.start()
@@ -57,6 +59,7 @@ async def test_a_guest_that_does_not_run_gets_no_keys() -> None:
         assert inputs(vm) == []
 
 
+@pytest.mark.conformance("input-send-event")
 async def test_events_happen_at_once() -> None:
     async with VirtualMachine(flat=SPIN) as vm:
         await vm.start()

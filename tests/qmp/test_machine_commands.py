@@ -26,6 +26,7 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
+@pytest.mark.conformance("query-cpus-fast", "SysEmuTarget.x86_64")
 async def test_vcpus_are_told_with_the_thread_that_executes_them() -> None:
     async with VirtualMachine(flat=SPIN, cpus=2) as vm:
         found = await execute(vm, "query-cpus-fast")
@@ -41,6 +42,7 @@ async def test_vcpus_are_told_with_the_thread_that_executes_them() -> None:
         await vm.stop()
 
 
+@pytest.mark.conformance("query-cpus", "CpuInfo.x86", "CpuInfoArch.x86")
 async def test_the_old_query_tells_where_parked_vcpus_are_and_whether_they_sleep() -> None:
     async with VirtualMachine(flat=HALT, cpus=2) as vm:
         first, second = await execute(vm, "query-cpus")
@@ -55,6 +57,7 @@ async def test_the_old_query_tells_where_parked_vcpus_are_and_whether_they_sleep
         assert second["halted"]  # it waits for its start-up
 
 
+@pytest.mark.conformance("query-hotpluggable-cpus")
 async def test_each_place_for_a_vcpu_shows_the_one_that_is_in_it() -> None:
     async with VirtualMachine(cpus=2, cpu="max") as vm:
         assert await execute(vm, "query-hotpluggable-cpus") == [
@@ -68,6 +71,7 @@ async def test_each_place_for_a_vcpu_shows_the_one_that_is_in_it() -> None:
         ]
 
 
+@pytest.mark.conformance("query-machines", "query-current-machine", "query-target")
 async def test_machines_are_the_boards() -> None:
     async with VirtualMachine(board="none") as vm:
         found = await execute(vm, "query-machines")
@@ -81,6 +85,9 @@ async def test_machines_are_the_boards() -> None:
         assert await execute(vm, "query-target") == {"arch": "x86_64"}
 
 
+@pytest.mark.conformance(
+    "query-memory-size-summary", "query-memdev", "query-iothreads", "query-kvm", "HostMemPolicy.default"
+)
 async def test_memory_is_told_as_configured() -> None:
     async with VirtualMachine(memory="24M") as vm:
         assert await execute(vm, "query-memory-size-summary") == {"base-memory": 24 << 20}
@@ -90,6 +97,7 @@ async def test_memory_is_told_as_configured() -> None:
         assert await execute(vm, "query-kvm") == {"enabled": False, "present": False}
 
 
+@pytest.mark.conformance("query-uuid")
 async def test_the_uuid_is_checked_and_told() -> None:
     async with VirtualMachine() as vm:
         assert await execute(vm, "query-uuid") == {"UUID": "00000000-0000-0000-0000-000000000000"}

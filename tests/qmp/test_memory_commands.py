@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from exchange import connected, execute, qemu, refusal
 
 from vmcore import FlatImage, VirtualMachine
@@ -14,6 +15,7 @@ SPIN = FlatImage(CODE)
 LONG = FlatImage(CODE, address=0x100000, mode=FlatMode.LONG)
 
 
+@pytest.mark.conformance("memsave", "pmemsave")
 async def test_memory_is_written_as_the_guest_has_it(tmp_path: Path) -> None:
     path = tmp_path / "memory"
     async with VirtualMachine(flat=SPIN) as vm, connected(vm, tmp_path / "qmp") as client:
