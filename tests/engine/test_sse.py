@@ -14,8 +14,8 @@ ONE = 0x3FF0000000000000
 MASKED = 0x1F80
 
 
-def bench(mode: str = "long", cpl: int = 0, **options: bool) -> Bench:
-    b = Bench(mode, cpl, **options)
+def bench(mode: str = "long", cpl: int = 0, paging: bool = False) -> Bench:
+    b = Bench(mode, cpl, paging=paging)
     b.cpu.cr4 |= 0x600  # OSFXSR, OSXMMEXCPT
     return b
 
