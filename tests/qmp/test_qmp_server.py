@@ -89,6 +89,7 @@ async def test_events_come_before_the_replies_of_their_commands(path: Path) -> N
         assert await client.execute("query-status") == {"return": {"running": False, "status": "prelaunch"}}
 
 
+@pytest.mark.conformance("quit", "SHUTDOWN", "ShutdownCause.host-qmp-quit", "qmp_capabilities")
 async def test_quit_says_shutdown_answers_and_ends_the_connection(path: Path) -> None:
     async with served(path, flat=SPIN) as (vm, client):
         await client.stream.send_all(b'{"execute": "quit", "id": 7}{"execute": "query-status"}')
@@ -174,6 +175,7 @@ async def test_out_of_band_commands_overtake(path: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.conformance("getfd", "closefd", "add-fd", "remove-fd")
 async def test_descriptors_come_over_the_socket(path: Path) -> None:
     async with VirtualMachine(flat=SPIN, memory="1M") as vm, trio.open_nursery() as nursery:
         await nursery.start(vm.serve_qmp, f"unix:{path}")

@@ -30,7 +30,7 @@ def _received(monitor: Monitor) -> int:
     return descriptor
 
 
-@command("getfd", since="0.14")
+@command("getfd", only_on="posix", since="0.14")
 async def getfd(vm: VirtualMachine, *, monitor: Monitor, fdname: str) -> None:
     """Give a name to the descriptor that came along with this command.  One that had the name is closed."""
     descriptor = _received(monitor)
