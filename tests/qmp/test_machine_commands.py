@@ -42,11 +42,7 @@ async def test_vcpus_are_told_with_the_thread_that_executes_them() -> None:
         await vm.stop()
 
 
-<<<<<<< Updated upstream
 @pytest.mark.conformance("query-cpus", "CpuInfo.x86", "CpuInfoArch.x86")
-=======
-@pytest.mark.conformance("query-cpus", "CpuInfoArch.x86", "CpuInfo.x86")
->>>>>>> Stashed changes
 async def test_the_old_query_tells_where_parked_vcpus_are_and_whether_they_sleep() -> None:
     async with VirtualMachine(flat=HALT, cpus=2) as vm:
         first, second = await execute(vm, "query-cpus")
@@ -75,11 +71,7 @@ async def test_each_place_for_a_vcpu_shows_the_one_that_is_in_it() -> None:
         ]
 
 
-<<<<<<< Updated upstream
 @pytest.mark.conformance("query-machines", "query-current-machine", "query-target")
-=======
-@pytest.mark.conformance("query-machines", "query-current-machine", "query-target", "SysEmuTarget.x86_64")
->>>>>>> Stashed changes
 async def test_machines_are_the_boards() -> None:
     async with VirtualMachine(board="none") as vm:
         found = await execute(vm, "query-machines")
@@ -94,12 +86,7 @@ async def test_machines_are_the_boards() -> None:
 
 
 @pytest.mark.conformance(
-<<<<<<< Updated upstream
     "query-memory-size-summary", "query-memdev", "query-iothreads", "query-kvm", "HostMemPolicy.default"
-=======
-    *["query-memdev", "query-memory-size-summary", "query-iothreads", "query-kvm"],
-    *["HostMemPolicy.default"],
->>>>>>> Stashed changes
 )
 async def test_memory_is_told_as_configured() -> None:
     async with VirtualMachine(memory="24M") as vm:
