@@ -106,8 +106,13 @@ class Tcg(Emulator):
                 "-no-reboot",
                 "-serial",
                 "null",
+                "-kernel",
+                str(image),
+                "-debugcon",
+                "stdio",
+                "-device",
+                "isa-debug-exit,iobase=0xf4,iosize=4",
             ]
-            + ["-kernel", str(image), "-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
         )
 
 

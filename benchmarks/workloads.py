@@ -92,8 +92,20 @@ def build_disk(image: Path, directory: Path) -> Path:
     """A hard disk of 32 MiB that boots the image: our boot sector, then the image."""
     elf, sector = directory / "boot.elf", directory / "boot.bin"
     subprocess.run(
-        ["gcc", "-m32", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x7c00", "-Wl,--build-id=none", "-w"]
-        + [f"-DCHUNKS={BOOT_CHUNKS}", "-o", elf, GUESTS / "boot.S"],
+        [
+            "gcc",
+            "-m32",
+            "-nostdlib",
+            "-static",
+            "-no-pie",
+            "-Wl,-Ttext=0x7c00",
+            "-Wl,--build-id=none",
+            "-w",
+            f"-DCHUNKS={BOOT_CHUNKS}",
+            "-o",
+            elf,
+            GUESTS / "boot.S",
+        ],
         check=True,
     )
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", elf, sector], check=True)

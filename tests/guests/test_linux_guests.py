@@ -11,8 +11,8 @@ import pytest
 from vmcore import Shutdown, ShutdownCause, ShutdownRequested, VirtualMachine
 
 COMPLAINT = re.compile(
-    rb"WARNING|BUG:|Call Trace|Oops|Firmware [BW]|FW_BUG|ACPI (?:BIOS )?(?:Error|Warning)|ACPI:.*(?:rror|nvalid|mismatch)"
-    rb"|unexpected|spurious|stuck|timed? ?out|Unstable|unstable|not responding|failed",
+    rb"WARNING|BUG:|Call Trace|Oops|Firmware [BW]|FW_BUG|ACPI (?:BIOS )?(?:Error|Warning)"
+    rb"|ACPI:.*(?:rror|nvalid|mismatch)|unexpected|spurious|stuck|timed? ?out|Unstable|unstable|not responding|failed",
     re.IGNORECASE,
 )
 SCRIPT = """

@@ -19,10 +19,11 @@ struct Candidates {
     u16 count;
 };
 
+// A translation rule that does not exist leaves the form to its slow function.
 #if defined(__GNUC__)
-#define VMCORE_MAYBE_UNDEFINED __attribute__((weak, visibility("hidden")))
+#define VMCORE_OPTIONAL __attribute__((weak, visibility("hidden")))
 #else
-#define VMCORE_MAYBE_UNDEFINED
+#define VMCORE_OPTIONAL
 #endif
 
 }  // namespace

@@ -1,8 +1,8 @@
 """Turns the instruction tables (tables/*.ops, features.def) into C++ for the engine.
 
 Writes into the build directory: `features.inc` (the Feature enum and the CPUID bit of each), `tables.inc` (rows, opcode
-maps, slow functions and translation rules) and `rows.inc` (row numbers by name, for the translator).  A file is only rewritten
-when its text changes, so that an unchanged table compiles nothing anew.  FORMAT.md describes the input.
+maps, slow functions and translation rules) and `rows.inc` (row numbers by name, for the translator).  A file is only
+rewritten when its text changes, so that an unchanged table compiles nothing anew.  FORMAT.md describes the input.
 
 Run as a script: `generate.py TABLES OUTPUT`.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 MAPS = {"": 0, "0F": 1, "0F38": 2, "0F3A": 3}
@@ -25,13 +26,13 @@ ATTRIBUTES = ["lock", "end", "only64", "no64", "d64", "f64", "x87", "mmx", "sse"
 REG_KINDS = {"G": "GPR", "P": "MMX", "V": "XMM", "C": "GPR", "D": "GPR", "S": "SEGMENT", "T": "GPR"}
 RM_KINDS = {"E": "GPR", "M": "GPR", "R": "GPR", "Q": "MMX", "W": "XMM", "U": "XMM", "N": "MMX"}
 IMMEDIATES = {
-    "Ib": "IMM8", "Ibs": "IMM8S", "Iw": "IMM16", "Iz": "IMMZ", "Iv": "IMMV", "Jb": "REL8", "Jz": "RELZ", "Ap": "FAR", "Ob": "MOFFS",
-    "Ov": "MOFFS", "Id": "IMM32",
+    "Ib": "IMM8", "Ibs": "IMM8S", "Iw": "IMM16", "Iz": "IMMZ", "Iv": "IMMV", "Jb": "REL8", "Jz": "RELZ", "Ap": "FAR",
+    "Ob": "MOFFS", "Ov": "MOFFS", "Id": "IMM32",
 }  # fmt: skip
 SIZES = {"b": "B", "w": "W", "d": "D", "q": "Q", "v": "V", "y": "Y", "z": "Z"}
 FIXED = {
-    "AL": "B", "eAX": "Z", "rAX": "V", "CL": None, "DX": None, "1": None, "AX": "W", "AH": None, "ST0": None, "ES": None, "CS": None,
-    "SS": None, "DS": None, "FS": None, "GS": None, "EAX": "D", "RAX": "Q", "XMM0": None,
+    "AL": "B", "eAX": "Z", "rAX": "V", "CL": None, "DX": None, "1": None, "AX": "W", "AH": None, "ST0": None,
+    "ES": None, "CS": None, "SS": None, "DS": None, "FS": None, "GS": None, "EAX": "D", "RAX": "Q", "XMM0": None,
 }  # fmt: skip
 
 
@@ -236,7 +237,7 @@ def build_maps(forms: list[Form]) -> list[list[list[int]]]:
     for table in maps:
         for rows in table:
             rows.sort(key=lambda i: forms[i].specificity, reverse=True)
-            for a, b in zip(rows, rows[1:], strict=False):
+            for a, b in pairwise(rows):
                 f, g = forms[a], forms[b]
                 same = (
                     f.specificity == g.specificity
@@ -257,10 +258,8 @@ def emit_tables(forms: list[Form]) -> str:
     out = ["// Generated from tables/*.ops.", ""]
     slow = sorted({f.slow for f in forms if f.slow and f.slow not in PSEUDO})
     rules = sorted({f.rule for f in forms if f.rule})
-    for name in slow:
-        out.append(f"VMCORE_MAYBE_UNDEFINED void x_{name}(Cpu &, const Op &);")
-    for name in rules:
-        out.append(f"VMCORE_MAYBE_UNDEFINED Handler rule_{name}(const Translation_ &, Op &);")
+    out += [f"void x_{name}(Cpu &, const Op &);" for name in slow]
+    out += [f"VMCORE_OPTIONAL Handler rule_{name}(const Translation_ &, Op &);" for name in rules]
     out.append("const SlowFn slow_functions[] = {")
     out += [f"    x_{name}," for name in PSEUDO]
     out += [f"    x_{form.slow}," for form in forms]
@@ -272,14 +271,16 @@ def emit_tables(forms: list[Form]) -> str:
     out.append("const Row rows[] = {")
     for name in PSEUDO:
         attributes = "ATTR_END" if name != "x" else "0"
-        out.append(f'    {{0, 0, 0, 0, 3, 0, KIND_NONE, KIND_NONE, KIND_NONE, SIZE_V, {{0, 0}}, {attributes}, {{0, 0, 0}}, 0, 0, 0, 0, 0, "{name}"}},')
+        kinds = "KIND_NONE, KIND_NONE, KIND_NONE, SIZE_V"
+        out.append(f'    {{0, 0, 0, 0, 3, 0, {kinds}, {{0, 0}}, {attributes}, {{0, 0, 0}}, 0, 0, 0, 0, 0, "{name}"}},')
     for form in forms:
         attributes = " | ".join("ATTR_" + a.upper() for a in form.attributes if a not in ("only64", "no64")) or "0"
         immediates = [*("I_" + i for i in form.immediates), "0", "0"][:2]
         features = [*("F_" + f for f in form.features), "0", "0", "0"][:3]
         out.append(
-            f"    {{{form.prefixes}, {form.modrm_mask:#x}, {form.modrm_value:#x}, {form.mod}, {form.modes}, {int(form.modrm)}, "
-            f"KIND_{form.reg_kind}, KIND_{form.rm_kind}, KIND_{form.opcode_reg}, SIZE_{form.size}, {{{', '.join(immediates)}}}, "
+            f"    {{{form.prefixes}, {form.modrm_mask:#x}, {form.modrm_value:#x}, {form.mod}, {form.modes}, "
+            f"{int(form.modrm)}, KIND_{form.reg_kind}, KIND_{form.rm_kind}, KIND_{form.opcode_reg}, "
+            f"SIZE_{form.size}, {{{', '.join(immediates)}}}, "
             f'{attributes}, {{{", ".join(features)}}}, {len(form.features)}, {int(form.feature_any)}, '
             f'{form.vex_l}, {form.vex_w}, {int(form.vvvv)}, "{form.text}"}},'
         )
@@ -302,7 +303,8 @@ def emit_tables(forms: list[Form]) -> str:
 def emit_features(features: list[tuple[str, str]]) -> str:
     out = ["// Generated from tables/features.def.", "#pragma once", "enum Feature : unsigned char {"]
     out += [f"    F_{name}," for name, _ in features]
-    out += ["    FEATURE_COUNT", "};", "// X(name, leaf, subleaf, register 0-3 = EAX EBX ECX EDX, bit)", "#define VMCORE_FEATURE_BITS(X) \\"]
+    out += ["    FEATURE_COUNT", "};", "// X(name, leaf, subleaf, register 0-3 = EAX EBX ECX EDX, bit)"]
+    out.append("#define VMCORE_FEATURE_BITS(X) \\")
     for name, bit in features:
         if bit != "-":
             leaf, subleaf, register, index = bit.split(".")
