@@ -29,7 +29,8 @@ from host_oracle import CASE, CODE, CODE_BYTES, CONTEXT, DATA, RESULT, WINDOW, W
 FOLDER: Final = Path(__file__).parents[1] / "cases"
 FLAGS: Final = {"cf": 0, "pf": 2, "af": 4, "zf": 6, "sf": 7, "df": 10, "of": 11}
 VECTORS: Final = {
-    "#DE": 0, "#DB": 1, "#BP": 3, "#OF": 4, "#BR": 5, "#UD": 6, "#NM": 7, "#NP": 11, "#SS": 12, "#GP": 13, "#PF": 14, "#MF": 16,
+    "#DE": 0, "#DB": 1, "#BP": 3, "#OF": 4, "#BR": 5, "#UD": 6, "#NM": 7, "#NP": 11, "#SS": 12,
+    "#GP": 13, "#PF": 14, "#MF": 16,
     "#AC": 17, "#XM": 19,
 }  # fmt: skip
 STACK: Final = 0x200
