@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 from attrs import frozen
-from qemu_oracle import needs_qemu, qemu
+from qmp_oracle import needs_qemu, qemu
 
 from vmcore.model import catalogue
 from vmcore.model.char import ChardevBackend, ChardevCommon, ChardevCommonWrapper, DataFormat

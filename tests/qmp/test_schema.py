@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qemu_oracle import needs_qemu, qemu
+from qmp_oracle import needs_qemu, qemu
 from schema_shape import differences
 
 from vmcore.model.control import SchemaInfo
