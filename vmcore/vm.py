@@ -55,6 +55,7 @@ from vmcore.shell.dump import Dump
 from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
 from vmcore.shell.input import Input
+from vmcore.shell.qom import ObjectModel
 from vmcore.shell.queries import Queries
 from vmcore.shell.serial import SerialStream
 
@@ -126,6 +127,8 @@ class VirtualMachine:
         """Typed answers about the machine."""
         self.dump: Final = Dump(self)
         """Guest memory into files."""
+        self.qom: Final = ObjectModel(self)
+        """The object tree by paths and types."""
         self.input: Final = Input(self)
         """Keyboard and mouse."""
 
