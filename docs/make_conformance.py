@@ -82,6 +82,8 @@ _ARCHITECTURES = "machines of other architectures"
 _CARDS = "network cards"
 _VNC = "the VNC server"
 _SPICE = "a SPICE server"
+_KVM = "a host's hypervisor under the guest: failed memory of the host is reported through it"
+_HYPER_V = "vCPUs with Hyper-V's crash registers"
 
 WAITS: Final[dict[str, str]] = {
     "x-query-virtio": _VIRTIO,
@@ -109,9 +111,24 @@ WAITS: Final[dict[str, str]] = {
     "S390CrashReason.*": _ARCHITECTURES,
     "GuestPanicInformationType.s390": _ARCHITECTURES,
     "GuestPanicInformation.s390": _ARCHITECTURES,
+    "MEMORY_FAILURE": _KVM,
+    "MemoryFailure*.*": _KVM,
+    "GuestPanicInformationType.hyper-v": _HYPER_V,
+    "GuestPanicInformation.hyper-v": _HYPER_V,
+    "ShutdownCause.host-ui": "a window of its own",
     "NotifyVmexitOption.*": "a host's hypervisor under the guest: it is an option of KVM, and no command takes it",
 }
 """Name, or pattern of names -> what it waits for."""
+
+_NO_CPUID = "CPUID returns nothing in it, so no feature word is ever there"
+
+NEVER: Final[dict[str, str]] = {
+    "ShutdownCause.none": "it says that no shutdown is asked for, which no message tells",
+    "ShutdownCause.snapshot-load": "by the documents it does not occur in the protocol",
+    "ShutdownCause.subsystem-reset": "by the documents it causes no event",
+    **{f"X86CPURegister32.{register}": _NO_CPUID for register in ("ESP", "EBP", "ESI", "EDI")},
+}
+"""What by its meaning cannot go over the wire of this machine -> why."""
 
 
 def items() -> Iterator[tuple[str, str, list[str]]]:
@@ -168,6 +185,8 @@ def state(kind: str, name: str, tests: dict[str, list[str]]) -> tuple[str, str]:
     """The state of something, and what shows it or what it waits for."""
     if name in tests:
         return "works", "<br>".join(f"`{test}`" for test in tests[name])
+    if name in NEVER:
+        return "never", NEVER[name]
     reason = waits_for(name)
     if reason is not None:
         return "not yet", f"waits for {reason}"
@@ -192,7 +211,7 @@ def page() -> str:
     for _, table in tables:
         for _, how, _ in table:
             counts[how] = counts.get(how, 0) + 1
-    out.append(", ".join(f"{how}: {counts[how]}" for how in ("works", "not yet", "not shown") if how in counts) + ".\n")
+    out.append(", ".join(f"{how}: {counts[how]}" for how in ("works", "not yet", "not shown", "never") if how in counts) + ".\n")
     for title, table in tables:
         out.append(f"## {title}\n\n| name | state | shown by, or waits for |\n|---|---|---|")
         out.extend(f"| `{name}` | {how} | {why} |" for name, how, why in table)
