@@ -211,7 +211,10 @@ def page() -> str:
     for _, table in tables:
         for _, how, _ in table:
             counts[how] = counts.get(how, 0) + 1
-    out.append(", ".join(f"{how}: {counts[how]}" for how in ("works", "not yet", "not shown", "never") if how in counts) + ".\n")
+    out.append(
+        ", ".join(f"{how}: {counts[how]}" for how in ("works", "not yet", "not shown", "never") if how in counts)
+        + ".\n"
+    )
     for title, table in tables:
         out.append(f"## {title}\n\n| name | state | shown by, or waits for |\n|---|---|---|")
         out.extend(f"| `{name}` | {how} | {why} |" for name, how, why in table)
