@@ -166,6 +166,8 @@ void blocks_attach(Cpu &cpu) {
     std::memset(p, 0, sizeof(JumpCache));
     cpu.jumps = static_cast<JumpCache *>(p);
     cpu.gpr[REG_ZERO] = 0;
+    std::memset(cpu.sites, 0xff, sizeof cpu.sites);
+    forget_sites(cpu);
     if (!cpu.tlb_generation) cpu.tlb_generation = 1;  // an empty entry never matches
 }
 

@@ -61,6 +61,7 @@ struct CodePage {       // a page that holds, or held, decoded code
 struct CodeArena {    // host code, see native.h
     u8 *begin = nullptr, *end = nullptr, *next = nullptr;
     bool refused = false;  // the host gives no executable memory
+    unsigned sites_read = 0, sites_write = 0;  // the next Cpu::sites to use
     ~CodeArena();
 };
 

@@ -173,6 +173,8 @@ enum TlbSet : u8 { TLB_USER, TLB_KERNEL, TLB_KERNEL_AC /* EFLAGS.AC set: SMAP li
 // other must never share an entry, or an access across them would hit the tag of the second with the address of the first.
 ALWAYS_INLINE unsigned tlb_index(u64 lin) { return unsigned((lin >> 12) + (lin >> 21)) & (TLB_SIZE - 1); }
 
+constexpr unsigned SITES_READ = 256, SITES_WRITE = 128;
+
 // -------------------------------------------------------------------------------------------------------- run control
 
 // Why the handlers must return to the outer loop; bits of Cpu::pending.
@@ -308,6 +310,12 @@ struct Cpu {
     const Watchpoint *watches;
     u64 watch_hit;            // linear address of the access that hit
     TlbEntry tlbs[TLB_SETS][TLB_SIZE];
+    // Native code remembers the page of each place in it that accesses memory: linear page address | site_bits, and the addend.  site_bits
+    // (bits 3-11) hold the TLB set and a generation that every flush changes.
+    u64 site_bits;
+    struct Site {
+        u64 tag, addend;
+    } sites[SITES_READ + SITES_WRITE];
 };
 
 struct CpuidLeaf {
@@ -383,6 +391,16 @@ RunExit run(Cpu &cpu, u64 instructions);
 // Feature gating.
 #include "features.inc"  // generated: enum Feature { F_..., }
 inline bool has(const Cpu &cpu, Feature f) { return cpu.features[f >> 6] >> (f & 63) & 1; }
+
+// What native code remembers of translations is void: after every change of a TLB that takes something away.
+inline void forget_sites(Cpu &cpu) {
+    u64 generation = (cpu.site_bits >> 5) + 1;
+    if (generation > 127) {
+        std::memset(cpu.sites, 0xff, sizeof cpu.sites);
+        generation = 1;
+    }
+    cpu.site_bits = (cpu.site_bits & 0x18) | generation << 5;
+}
 
 #include "flags.h"
 #include "mmu.h"

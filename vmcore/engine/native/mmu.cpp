@@ -281,6 +281,7 @@ bool translate_quietly(Cpu &cpu, u64 lin, Access access, TlbSet set, GuestFault 
 
 void tlb_flush(Cpu &cpu) {
     cpu.tlb_generation++;
+    forget_sites(cpu);
     if (cpu.filled_count <= FILLED_MAX) {
         for (u32 i = 0; i < cpu.filled_count; i++) {
             TlbEntry &e = (&cpu.tlbs[0][0])[cpu.filled[i]];
@@ -300,6 +301,7 @@ void tlb_flush_page(Cpu &cpu, u64 lin) {
         return;
     }
     cpu.tlb_generation++;
+    forget_sites(cpu);
     u64 page = lin & ~u64(0xfff);
     for (auto &set : cpu.tlbs) {
         TlbEntry &e = set[tlb_index(lin)];
@@ -313,6 +315,7 @@ void tlb_drop_write(Memory &memory, const u8 *host_page) {
         if (e.write != TLB_INVALID && e.write + e.addend == page) e.write = TLB_INVALID;
     };
     for (Cpu *cpu : memory.cpus) {
+        forget_sites(*cpu);
         if (cpu->filled_count <= FILLED_MAX)
             for (u32 i = 0; i < cpu->filled_count; i++) drop((&cpu->tlbs[0][0])[cpu->filled[i]]);
         else

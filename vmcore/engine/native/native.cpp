@@ -97,7 +97,7 @@ constexpr unsigned POOL_SIZE = sizeof POOL;
 
 class Emitter {
   public:
-    Emitter(const Block *b, u8 *at) : ops(b->ops()), n(b->count), first(b->first), self(b), a{at} {
+    Emitter(const Block *b, CodeArena &arena) : ops(b->ops()), n(b->count), first(b->first), self(b), arena(arena), a{arena.next} {
         flags_in_block(ops, n, first, wanted, known);
     }
     u8 *end() const { return a.p; }
@@ -131,7 +131,6 @@ class Emitter {
     // Emits ops [from, to); to may be n, which is the end op.
     void run(unsigned from, unsigned to) {
         start = from;
-        page_base = -1;
         forget();
         host_flags = false;
         bool open = true;
@@ -149,6 +148,9 @@ class Emitter {
             u8 *missed = nullptr;
             if (s.kind == Stub::PAGE) {
                 missed = look_up(s.size, s.write);
+                a.rm(3, 0x0b, H_R9, H_RDI, i32(offsetof(Cpu, site_bits)));
+                a.store(3, H_R9, H_RDI, site_tag(s.site));
+                a.store(3, H_R8, H_RDI, site_tag(s.site) + 8);
                 a.byte(0xe9);
                 a.dword(u32(s.back - (a.p + 4)));
                 a.bind(missed);
@@ -156,7 +158,7 @@ class Emitter {
             for (unsigned i = 0; i < POOL_SIZE; i++)
                 if (s.dirty >> (4 * i) & 8) a.store(3, POOL[i], H_RDI, gpr_at((s.dirty >> (4 * i) & 7) + (s.high >> i & 1) * 8));
             switch (s.kind) {
-            case Stub::MISS: case Stub::PAGE:
+            case Stub::PAGE:
                 a.store(3, H_RAX, H_RDI, OFF_EA);
                 a.store(3, H_R9, H_RDI, OFF_EA_TAG);
                 break;
@@ -171,7 +173,7 @@ class Emitter {
 
   private:
     struct Stub {
-        enum { MISS, REFUSED, LINK, PAGE } kind;
+        enum { PAGE, REFUSED, LINK } kind;
         u8 *place;
         unsigned op;
         const void *target;
@@ -179,19 +181,18 @@ class Emitter {
         u8 *back;       // PAGE: where to go on
         unsigned size;
         bool write;
+        unsigned site;
     };
     const Op *ops;
     unsigned n;
     Handler first;
     const Block *self;
+    CodeArena &arena;
     Assembler a;
     u8 wanted[BLOCK_MAX + 1];
     u32 known[BLOCK_MAX + 1];
     unsigned start = 0;
     bool host_flags = false;  // the host's flags are the guest's
-    // R9 and R8 hold tag and addend of the page of the last access, whose base register was page_base (-1: they do not).
-    int page_base = -1;
-    bool page_write = false;
     std::vector<Stub> stubs;
     // Cache of guest registers.
     i8 guest_of[POOL_SIZE];
@@ -327,10 +328,10 @@ class Emitter {
         if (ops[i].left > 1) a.alu_ri(3, 0, H_RDX, ops[i].left - 1);
         a.load(3, H_RAX, H_RSI, at + i32(offsetof(Op, imm)));
         a.rr(3, 0x85, H_RAX, H_RAX);
-        stubs.push_back({Stub::LINK, a.jcc(4), i, reinterpret_cast<const void *>(h_link), 0, 0, nullptr, 0, false});
+        stubs.push_back({Stub::LINK, a.jcc(4), i, reinterpret_cast<const void *>(h_link), 0, 0, nullptr, 0, false, 0});
         a.rm(3, 0x2b, H_RDX, H_RAX, i32(offsetof(Block, n)));
         a.rm(3, 0x3b, H_RDX, H_RDI, OFF_FLOOR);
-        stubs.push_back({Stub::REFUSED, a.jcc(0xc), i, reinterpret_cast<const void *>(h_refused), 0, 0, nullptr, 0, false});
+        stubs.push_back({Stub::REFUSED, a.jcc(0xc), i, reinterpret_cast<const void *>(h_refused), 0, 0, nullptr, 0, false, 0});
         a.rm(3, 0x8d, H_RSI, H_RAX, sizeof(Block));
         a.jmp_mem(H_RSI);
     }
@@ -382,26 +383,23 @@ class Emitter {
         a.load(3, H_R8, H_R8, i32(offsetof(TlbEntry, addend)));
         return missed;
     }
-    // `base` tells accesses that are likely to share a page: for those the page of the last one is tried first.
-    void translate(unsigned i, unsigned size, bool write, int base) {
-        const void *miss = reinterpret_cast<const void *>(write ? h_miss_write : h_miss_read);
-        if (base >= 0 && base == page_base && (page_write || !write)) {
-            page_of_last_byte(H_RCX, size);
-            a.rr(3, 0x3b, H_RCX, H_R9);
-            u8 *other = a.jcc(5);
-            stubs.push_back({Stub::PAGE, other, i, miss, dirty_set(), dirty_high(), a.p, size, write});
-        } else {
-            u8 *missed = look_up(size, write);
-            stubs.push_back({Stub::MISS, missed, i, miss, dirty_set(), dirty_high(), nullptr, size, write});
-        }
-        page_base = base;
-        page_write = write;
+    void translate(unsigned i, unsigned size, bool write) {
+        const unsigned site = write ? SITES_READ + arena.sites_write++ % SITES_WRITE : arena.sites_read++ % SITES_READ;
+        // An access that is not aligned takes the look-up: it might run over the page.
+        a.mov(3, H_R9, H_RAX);
+        a.alu_ri(3, 4, H_R9, i32(-4096 | i32(size - 1)));
+        a.rm(3, 0x0b, H_R9, H_RDI, i32(offsetof(Cpu, site_bits)));
+        a.rm(3, 0x3b, H_R9, H_RDI, site_tag(site));
+        u8 *other = a.jcc(5);
+        a.load(3, H_R8, H_RDI, site_tag(site) + 8);
+        stubs.push_back({Stub::PAGE, other, i, reinterpret_cast<const void *>(write ? h_miss_write : h_miss_read), dirty_set(), dirty_high(),
+                         a.p, size, write, site});
         host_flags = false;
     }
+    static i32 site_tag(unsigned site) { return i32(offsetof(Cpu, sites) + site * sizeof(Cpu::Site)); }
     void memory(unsigned i, unsigned size, bool write) {
         address(ops[i]);
-        const Op &op = ops[i];
-        translate(i, size, write, op.seg < FS && op.index == REG_ZERO && op.base != REG_ZERO ? op.base : -1);
+        translate(i, size, write);
     }
     void load_host(unsigned w, unsigned reg) { a.rx(w, w ? 0x8b : 0x8a, reg, H_R8, H_RAX, 0, 0); }
     void store_host(unsigned w, unsigned reg) { a.rx(w, w ? 0x89 : 0x88, reg, H_R8, H_RAX, 0, 0); }
@@ -446,7 +444,7 @@ class Emitter {
             a.alu_ri(2, 5, H_RAX, CC_INC * 4);
             a.alu_ri(2, 7, H_RAX, 8);
             static_assert(CC_DEC == CC_INC + 1, "one range");
-            stubs.push_back({Stub::LINK, a.jcc(3), i, reinterpret_cast<const void *>(handler(i)), dirty_set(), dirty_high(), nullptr, 0, false});
+            stubs.push_back({Stub::LINK, a.jcc(3), i, reinterpret_cast<const void *>(handler(i)), dirty_set(), dirty_high(), nullptr, 0, false, 0});
             return;
         }
         const unsigned w = k & 3;
@@ -632,7 +630,7 @@ class Emitter {
         }
         case W_POP: {
             a.mov(3, H_RAX, get(RSP));
-            translate(i, 8, false, RSP);
+            translate(i, 8, false);
             load_host(3, H_RCX);
             unsigned sp = def(RSP);
             a.rm(3, 0x8d, sp, H_RAX, 8);
@@ -672,7 +670,7 @@ class Emitter {
 
     void stack_push(unsigned i) {
         a.rm(3, 0x8d, H_RAX, get(RSP), -8);
-        translate(i, 8, true, RSP);
+        translate(i, 8, true);
     }
 
     void emit_mov(unsigned i, const Kind &k, unsigned w) {
@@ -858,10 +856,7 @@ class Emitter {
         unsigned s = 0;
         if (!imm && w >= 2) s = get(op.r);
         memory(i, 1u << w, f != 7);
-        if (!imm && w < 2) {
-            s = operand(op.r, w, H_R9);
-            page_base = -1;
-        }
+        if (!imm && w < 2) s = operand(op.r, w, H_R9);
         if (w >= 2) load_host(w, H_RCX);
         else a.rx(2, w ? 0x0fb7 : 0x0fb6, H_RCX, H_R8, H_RAX, 0, 0);
         if (keep_source) {
@@ -888,10 +883,7 @@ class Emitter {
             memory(i, 1u << w, false);
             if (w >= 2) load_host(w, H_RCX);
             else a.rx(2, w ? 0x0fb7 : 0x0fb6, H_RCX, H_R8, H_RAX, 0, 0);
-            if (!imm && w < 2) {
-            s = operand(op.r, w, H_R9);
-            page_base = -1;
-        }
+            if (!imm && w < 2) s = operand(op.r, w, H_R9);
             a.mov(2 + (w == 3), H_RAX, H_RCX);
         }
         if (imm) a.alu_ri(w, 4, H_RAX, i32(op.imm));
@@ -933,7 +925,7 @@ void emit_native(Cpu &cpu, Block *b) {
     }
     Op *ops = b->ops();
     const unsigned n = b->count;
-    Emitter e(b, arena.next);
+    Emitter e(b, arena);
     unsigned i = 0;
     while (i < n) {
         e.start_candidate = i;

@@ -70,6 +70,7 @@ inline void update_rights(Cpu &cpu) {
     bool ac = cpu.flags & FL_AC;
     TlbSet set = cpu.cpl == 3 ? TLB_USER : ac && (cpu.cr4 & CR4_SMAP) ? TLB_KERNEL_AC : TLB_KERNEL;
     cpu.tlb = cpu.tlbs[set];
+    cpu.site_bits = (cpu.site_bits & ~u64(0x18)) | u64(set) << 3;
     u32 mode = cpu.mode & ~u32(MODE_AC | MODE_USER);
     if (cpu.cpl == 3) mode |= MODE_USER;
     if (UNLIKELY(ac) && cpu.cpl == 3 && (cpu.cr0 & CR0_AM)) mode |= MODE_AC;
