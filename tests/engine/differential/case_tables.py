@@ -26,12 +26,13 @@ from attrs import field, frozen
 from engine_under_test import describe_context
 from host_oracle import CASE, CODE, CODE_BYTES, CONTEXT, DATA, RESULT, WINDOW, WINDOW_SIZE
 
+from vmcore.engine.registers import GPR_NAMES
+
 FOLDER: Final = Path(__file__).parents[1] / "cases"
 FLAGS: Final = {"cf": 0, "pf": 2, "af": 4, "zf": 6, "sf": 7, "df": 10, "of": 11}
 VECTORS: Final = {
-    "#DE": 0, "#DB": 1, "#BP": 3, "#OF": 4, "#BR": 5, "#UD": 6, "#NM": 7, "#NP": 11, "#SS": 12,
-    "#GP": 13, "#PF": 14, "#MF": 16,
-    "#AC": 17, "#XM": 19,
+    "#DE": 0, "#DB": 1, "#BP": 3, "#OF": 4, "#BR": 5, "#UD": 6, "#NM": 7, "#NP": 11, "#SS": 12, "#GP": 13, "#PF": 14,
+    "#MF": 16, "#AC": 17, "#XM": 19,
 }  # fmt: skip
 STACK: Final = 0x200
 """Offset of RSP in the window."""
@@ -66,7 +67,7 @@ def _number(text: str, mode: int) -> int:
 def fresh(mode: int) -> dict[str, int]:
     """The state before a case that names nothing."""
     state = dict.fromkeys(
-        ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"],
+        GPR_NAMES,
         0,
     )
     state.update({f"st{i}": 0 for i in range(8)}, **{f"xmm{i}": 0 for i in range(16)})
