@@ -263,6 +263,7 @@ def unicorn_excluded(form: InstructionForm) -> bool:
 UNICORN_BUGS: Final = {
     **dict.fromkeys(("extrq", "insertq"), "lengths and positions are taken from the wrong bits (APM Vol. 4)"),
     **dict.fromkeys(("blsi", "blsr", "blsmsk"), "CF is wrong (SDM Vol. 2)"),
+    **dict.fromkeys(("cmpxchg8b", "cmpxchg16b"), "flags other than ZF change (SDM Vol. 2)"),
     "bextr": "fields that reach beyond the operand (SDM Vol. 2)",
     "bzhi": "CF and the index beyond the operand size are wrong (SDM Vol. 2)",
     **dict.fromkeys(
