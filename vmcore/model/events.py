@@ -82,7 +82,11 @@ def event(wire_name: str, *, features: tuple[str, ...] = ()) -> Callable[[_E], _
 @event("SHUTDOWN")
 @frozen
 class Shutdown(Event):
-    """The machine shut down.  guest: the guest asked for it; reason: what did."""
+    """The machine shut down.  guest: the guest asked for it; reason: what did.
+
+    Caused by the guest's ACPI S5, by a reset or panic whose action is to shut down, by `quit`, and by signals of the
+    host.  A Stop follows where the machine stays, in state `shutdown`; otherwise it ends.
+    """
 
     guest: bool
     reason: ShutdownCause
@@ -91,7 +95,11 @@ class Shutdown(Event):
 @event("RESET")
 @frozen
 class Reset(Event):
-    """The machine was reset.  guest: the guest asked for it; reason: what did."""
+    """The machine was reset.  guest: the guest asked for it; reason: what did.
+
+    Caused by the guest through the reset registers (port 0CF9h, ACPI), port 92h, the keyboard controller or a triple
+    fault; by `system_reset`; by a watchdog whose action it is.
+    """
 
     guest: bool
     reason: ShutdownCause
@@ -100,25 +108,28 @@ class Reset(Event):
 @event("STOP")
 @frozen
 class Stop(Event):
-    """The machine stopped executing."""
+    """The machine stopped executing.
+
+    Caused by `stop`, breakpoints, and everything after which a machine is told to pause: its state says which.
+    """
 
 
 @event("RESUME")
 @frozen
 class Resume(Event):
-    """The machine executes again."""
+    """The machine executes again, or for the first time.  Caused by `cont`."""
 
 
 @event("POWERDOWN")
 @frozen
 class Powerdown(Event):
-    """The power button was pressed: the guest has been asked to switch itself off."""
+    """The power button was pressed: the guest has been asked to switch itself off.  Caused by `system_powerdown`."""
 
 
 @event("SUSPEND")
 @frozen
 class Suspend(Event):
-    """The guest went to sleep with its memory powered (ACPI S3)."""
+    """The guest went to sleep with its memory powered.  Caused by its ACPI S3."""
 
 
 @event("SUSPEND_DISK")
@@ -130,7 +141,7 @@ class SuspendDisk(Event):
 @event("WAKEUP")
 @frozen
 class Wakeup(Event):
-    """The guest woke from suspension and executes."""
+    """The guest woke from suspension and executes.  Caused by `system_wakeup` and by the guest's own wake-up sources."""
 
 
 # --- trouble ---------------------------------------------------------------------------------------------------------
@@ -244,7 +255,7 @@ class MemoryFailureFlags:
 @event("MEMORY_FAILURE")
 @frozen
 class MemoryFailure(Event):
-    """Memory failed (on a real host; here: a machine check injected by a test)."""
+    """Memory of the host failed.  recipient: whose it was; action: what was done; flags: how bad it is."""
 
     recipient: MemoryFailureRecipient
     action: MemoryFailureAction
@@ -255,7 +266,7 @@ class MemoryFailure(Event):
 @frozen
 class RtcChange(Event):
     """The guest set its clock.  offset: seconds from the clock as configured to the one now set; qom_path: which
-    clock.
+    clock.  Caused by a write to the clock's registers.
     """
 
     offset: Int
