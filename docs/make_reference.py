@@ -47,8 +47,9 @@ class Page:
 
     def __init__(self) -> None:
         load()
-        self.tests: dict[str, list[str]] = runpy.run_path(str(HERE / "make_conformance.py"))["shown"]()
-        self.waits_for = runpy.run_path(str(HERE / "make_conformance.py"))["waits_for"]
+        conformance = runpy.run_path(str(HERE / "make_conformance.py"))
+        self.tests: dict[str, list[str]] = conformance["shown"]()
+        self.waits_for = conformance["waits_for"]
         self.mentioned: dict[str, Any] = {}
 
     def text(self) -> str:
@@ -108,6 +109,8 @@ class Page:
             yield f"Shown by {', '.join(f'`{test}`' for test in self.tests[name])}.\n"
         elif self.waits_for(name) is not None:
             yield f"Not yet: waits for {self.waits_for(name)}.\n"
+        else:
+            yield "No test shows it yet.\n"
 
     def type(self, name: str, cls: type[Any]) -> Iterator[str]:
         yield f"### {name}\n"

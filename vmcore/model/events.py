@@ -141,7 +141,7 @@ class SuspendDisk(Event):
 @event("WAKEUP")
 @frozen
 class Wakeup(Event):
-    """The guest woke from suspension and executes.  Caused by `system_wakeup` and by the guest's own wake-up sources."""
+    """The guest woke from suspension and executes.  Caused by `system_wakeup` or the guest's wake-up sources."""
 
 
 # --- trouble ---------------------------------------------------------------------------------------------------------
