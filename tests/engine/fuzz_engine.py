@@ -294,8 +294,12 @@ class Fuzzer:
         )
         return CpuState(**values)
 
-    def round(self, seed: int) -> None:
-        """One state, some hundred instructions."""
+    def round(self, seed: int) -> str:
+        """One state, some hundred instructions.
+
+        A digest of what it came to; empty where the watchdog had a hand in it.
+        """
+        stops = self.exits["STOP"]
         r = self.random
         r.seed(seed)
         mode = r.choice(MODES)
@@ -330,6 +334,9 @@ class Fuzzer:
         if breakpoint_at is not None:
             cpu.remove_breakpoint(breakpoint_at)
             cpu.remove_watchpoint(breakpoint_at, 4, read=True)
+        if self.exits["STOP"] != stops:
+            return ""
+        return (cpu.digest() + self.memory.digest()).hex()
 
 
 class Watchdog:
@@ -358,19 +365,28 @@ class Watchdog:
             last = self._fuzzer.runs
 
 
-def fuzz(seed: int, rounds: int | None = None, seconds: float | None = None, *, verbose: bool = False) -> Counter[str]:
-    """Run rounds until either is used up; how the runs ended, by name."""
+def fuzz(
+    seed: int,
+    rounds: int | None = None,
+    seconds: float | None = None,
+    *,
+    verbose: bool = False,
+    digests: bool = False,
+) -> Counter[str]:
+    """Run rounds until either is used up; how the runs ended, by name.  digests: print one line a round."""
     fuzzer = Fuzzer(seed)
     began = time.monotonic()
     done = 0
     with Watchdog(fuzzer):
         while (rounds is None or done < rounds) and (seconds is None or time.monotonic() - began < seconds):
-            if done % 5000 == 4999:
-                fuzzer.make_machine(seed)  # a new one now and then
+            if digests or done % 5000 == 4999:
+                fuzzer.make_machine(seed)  # a new one now and then; always, where rounds are compared
             if verbose and done % 500 == 0:
                 print(f"seed {seed + done}", flush=True)
             try:
-                fuzzer.round(seed + done)
+                digest = fuzzer.round(seed + done)
+                if digests:
+                    print(seed + done, digest)
             except BaseException:
                 print(f"failed with --seed {seed + done} --rounds 1", file=sys.stderr)
                 raise
@@ -385,9 +401,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--digests", action="store_true", help="print a digest of every round, and nothing else")
     options = parser.parse_args()
     seconds = 60.0 if options.seconds is None and options.rounds is None else options.seconds
-    print(dict(fuzz(options.seed, options.rounds, seconds, verbose=True)))
+    exits = fuzz(options.seed, options.rounds, seconds, verbose=not options.digests, digests=options.digests)
+    if not options.digests:
+        print(dict(exits))
 
 
 if __name__ == "__main__":
