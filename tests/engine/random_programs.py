@@ -1,4 +1,4 @@
-"""Random 64-bit programs of integer instructions, in a loop so that their blocks get hot, and a digest of what they did.
+"""Random 64-bit integer programs, in a loop so that their blocks get hot, and a digest of what they did.
 
 `python random_programs.py FIRST LAST SLICE` prints one line a seed: the digest of the final state and memory, and the
 number of instructions.  Run with different settings of VMCORE_NATIVE (see native.h) and different slices, the lines

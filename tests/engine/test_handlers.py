@@ -5,9 +5,11 @@ The compiled handlers are disassembled; what they may do besides jumping is noth
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,23 @@ def test_fast_handlers_make_no_calls() -> None:
             calling.append(f"{name}: {calls[0]}")
     assert slow, "calls would have been seen: the slow entries make some"
     assert not calling, f"{len(calling)} handlers make calls:\n" + "\n".join(calling[:20])
+
+
+def test_every_instruction_of_the_tables_is_there() -> None:
+    """A form whose function were missing would raise #UD, as the tables' functions are weak."""
+    if not shutil.which("nm"):
+        pytest.skip("needs nm")
+    package = Path(_native.__file__).parent
+    spec = importlib.util.spec_from_file_location("generate", package / "native" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    sys.modules["generate"] = generate
+    spec.loader.exec_module(generate)
+    features = {name for name, _ in generate.read_features(package / "tables" / "features.def")}
+    wanted = {form.slow for form in generate.read_forms(package / "tables", features)}
+    symbols = subprocess.run(["nm", "-C", _native.__file__], check=True, capture_output=True, text=True).stdout
+    if "run_for" not in symbols:
+        pytest.skip("the extension module has no symbols")
+    defined = set(re.findall(r"^[0-9a-f]+ [tTwW] x_(\w+)\(Cpu&, Op const&\)$", symbols, re.MULTILINE))
+    assert wanted - defined == set()
