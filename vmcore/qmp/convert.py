@@ -153,14 +153,14 @@ def _integer_reader(kind: IntegerType) -> Reader:
     out_of_range = f"Parameter '{{}}' expects {kind.name}_t"
 
     def signed(value: Any) -> Any:
-        if value.__class__ is not int or value > (1 << 63) - 1:
+        if value.__class__ is not int or not -(1 << 63) <= value < 1 << 63:
             raise _mistyped("integer")
         if not low <= value <= high:
             raise _Mistake(out_of_range, last_name_only=True)
         return value
 
     def unsigned(value: Any) -> Any:
-        if value.__class__ is not int:
+        if value.__class__ is not int or not -(1 << 63) <= value < 1 << 64:
             raise _Mistake("Parameter '{}' expects uint64")
         if value < 0:
             value += 1 << 64
