@@ -19,6 +19,7 @@ from vmcore.model.wire import (
     Size,
     UInt8,
     UInt16,
+    UInt32,
     UInt64,
     branch,
     enum,
@@ -519,7 +520,7 @@ class NumaHmatCacheOptions(NumaOptions):
     """A memory-side cache of node node_id.  size, line: bytes; level: 1 is nearest to the memory."""
 
     type: NumaOptionsType = NumaOptionsType.HMAT_CACHE
-    node_id: UInt16
+    node_id: UInt32
     size: Size
     level: UInt8
     associativity: HmatCacheAssociativity
