@@ -131,6 +131,7 @@ class Emitter {
     // Emits ops [from, to); to may be n, which is the end op.
     void run(unsigned from, unsigned to) {
         start = from;
+        begin = a.p;
         forget();
         host_flags = false;
         bool open = true;
@@ -191,7 +192,8 @@ class Emitter {
     Assembler a;
     u8 wanted[BLOCK_MAX + 1];
     u32 known[BLOCK_MAX + 1];
-    unsigned start = 0;
+    unsigned start = 0;         // of the run
+    const u8 *begin = nullptr;  // its code
     bool host_flags = false;  // the host's flags are the guest's
     std::vector<Stub> stubs;
     // Cache of guest registers.
@@ -324,6 +326,15 @@ class Emitter {
     }
     void take(unsigned i) {
         store_dirty();
+        if (start == 0 && ops[i].target == self) {
+            // A loop of one block: its own code again, debited again.
+            a.alu_ri(3, 5, H_RDX, i32(n) - (ops[i].left ? i32(ops[i].left) - 1 : 0));
+            a.rm(3, 0x3b, H_RDX, H_RDI, OFF_FLOOR);
+            stubs.push_back({Stub::LINK, a.jcc(0xc), start, reinterpret_cast<const void *>(h_refused), 0, 0, nullptr, 0, false, 0});
+            a.byte(0xe9);
+            a.dword(u32(begin - (a.p + 4)));
+            return;
+        }
         const i32 at = i32((i - start) * sizeof(Op));
         if (ops[i].left > 1) a.alu_ri(3, 0, H_RDX, ops[i].left - 1);
         a.load(3, H_RAX, H_RSI, at + i32(offsetof(Op, imm)));
