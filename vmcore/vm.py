@@ -301,7 +301,7 @@ class VirtualMachine:
         """Switch the machine off, whatever the guest thinks of it."""
         self._stop_wanted = True
         async with self.parked():
-            if self._exit is None:
+            if self._exit is None or self.stays_after(self._exit):
                 self._say(Shutdown(False, ShutdownCause.HOST_QMP_QUIT))
                 self._note_off(ShutdownRequested(ShutdownCause.HOST_QMP_QUIT, guest=False))
 

@@ -97,7 +97,8 @@ class MessageParser:
 def _parse(tokens: list[Token]) -> Any:
     """The value of a message's tokens.  Iterative: a message may be nested deeper than Python likes to recurse."""
     position = 0
-    stack: list[tuple[Any, str | None]] = []  # open containers, with the key under which the next value goes
+    # Open containers, with the key under which the next value goes; None is what is read in place of a key.
+    stack: list[tuple[Any, str | None]] = []
     while True:
         # A value is expected here.
         kind, text = tokens[position]
@@ -110,8 +111,7 @@ def _parse(tokens: list[Token]) -> Any:
                 value: Any = container
             else:
                 if text == b"{":
-                    key, position = _key(tokens, position)
-                    stack.append((container, key))
+                    position = _enter(stack, container, tokens, position)
                 else:
                     stack.append((container, None))
                 continue
@@ -120,6 +120,8 @@ def _parse(tokens: list[Token]) -> Any:
         # A value is there: put it where it belongs, and close what it completes.
         while stack:
             container, under = stack.pop()
+            if container is None:
+                raise _ParseError("key is not a string in object")
             if isinstance(container, dict):
                 assert under is not None
                 if under in container:
@@ -137,8 +139,7 @@ def _parse(tokens: list[Token]) -> Any:
             if kind is not Kind.STRUCTURE or text != b",":
                 raise _ParseError(separator)
             if isinstance(container, dict):
-                key, position = _key(tokens, position)
-                stack.append((container, key))
+                position = _enter(stack, container, tokens, position)
             else:
                 stack.append((container, None))
             break
@@ -146,21 +147,22 @@ def _parse(tokens: list[Token]) -> Any:
             return value
 
 
-def _key(tokens: list[Token], position: int) -> tuple[str, int]:
-    """The key of a pair and the position behind its colon."""
+def _enter(stack: list[tuple[Any, str | None]], container: Any, tokens: list[Token], position: int) -> int:
+    """Read the key of a pair, so that its value is next; the position of that."""
     kind, text = tokens[position]
     if kind is Kind.STRUCTURE:
-        if text in (b"{", b"["):
-            # A container as a key is read as a value first, so its own errors come before the one about the key.
-            _parse([*tokens[position:], Token(Kind.STRUCTURE, b"]")])
-            raise _ParseError("key is not a string in object")
-        raise _ParseError("expecting value")
+        if text not in (b"{", b"["):
+            raise _ParseError("expecting value")
+        # A container as a key is read as a value first, so its own errors come before the one about the key.
+        stack.append((None, None))
+        return position
     key = _scalar(kind, text)
     if not isinstance(key, str):
         raise _ParseError("key is not a string in object")
     if tokens[position + 1] != (Kind.STRUCTURE, b":"):
         raise _ParseError("missing : in object pair")
-    return key, position + 2
+    stack.append((container, key))
+    return position + 2
 
 
 _KEYWORDS: Final = {b"true": True, b"false": False, b"null": None}

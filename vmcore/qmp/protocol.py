@@ -7,7 +7,7 @@ the interface:
 
 1. it is an object; 2. each member is known and of the right type; 3. there is a command; 4. the command exists
 (now); 5. it may be run out of band, if it is to be; 6. the machine is built, or the command is for before; 7. the
-arguments.
+arguments; 8. it is not a second negotiation.
 
 Source: the recorded behaviour of QEMU 7.2, and the QMP specification.
 """
@@ -119,7 +119,11 @@ class QmpSession:
                 raise _generic(f"The command {name} does not support OOB")
             if preconfig and not command.allow_preconfig:
                 raise _generic(f"The command '{name}' is permitted only after machine initialization has completed")
-            return Invocation(command, arguments(command, given), id)
+            keywords = arguments(command, given)
+            if self.negotiated and name == NEGOTIATE:
+                text = "Capabilities negotiation is already complete, command ignored"
+                raise CommandError("CommandNotFound", text)
+            return Invocation(command, keywords, id)
         except CommandError as error:
             return self.error(error, id)
 
@@ -135,7 +139,7 @@ class QmpSession:
                 if not isinstance(member, str):
                     raise _generic(f"QMP input member '{key}' must be a string")
                 if name is not None:
-                    raise _generic(f"QMP input member '{key}' clashes with 'exec{'ute' if out_of_band else '-oob'}'")
+                    raise _generic("QMP input member 'execute' clashes with 'exec-oob'")
                 name, out_of_band = member, key == "exec-oob"
             elif key == "arguments":
                 if not isinstance(member, dict):
@@ -149,8 +153,6 @@ class QmpSession:
     def _find(self, name: str) -> Command:
         if not self.negotiated and name != NEGOTIATE:
             raise CommandError("CommandNotFound", f"Expecting capabilities negotiation with '{NEGOTIATE}'")
-        if self.negotiated and name == NEGOTIATE:
-            raise CommandError("CommandNotFound", "Capabilities negotiation is already complete, command ignored")
         if name not in COMMANDS:
             raise CommandError("CommandNotFound", f"The command {name} has not been found")
         return COMMANDS[name]
