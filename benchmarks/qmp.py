@@ -38,7 +38,17 @@ VMCORE = [
     "--qmp",
     "unix:{path}",
 ]
-QEMU = "qemu-system-x86_64 -display none -nodefaults -S -m 32 -qmp unix:{path},server=on,wait=off".split()
+QEMU = [
+    "qemu-system-x86_64",
+    "-display",
+    "none",
+    "-nodefaults",
+    "-S",
+    "-m",
+    "32",
+    "-qmp",
+    "unix:{path},server=on,wait=off",
+]
 
 
 @contextmanager
