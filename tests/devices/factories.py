@@ -24,6 +24,7 @@ from vmcore.devices.pic8259 import Pic8259
 from vmcore.devices.pit8254 import Pit8254
 from vmcore.devices.port92 import Port92
 from vmcore.devices.post import PostPort
+from vmcore.devices.pvpanic import PvPanic
 from vmcore.devices.reset_control import ResetControl
 from vmcore.devices.rtc_mc146818 import RtcMc146818
 from vmcore.devices.serial16550 import Serial16550
@@ -177,6 +178,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
     Pit8254: Factory(lambda a: Pit8254(a.line("irq0"), a.clock), 5, pause=100_000),
     Port92: Factory(lambda a: Port92(a.line("a20"), a.called("reset")), 1, kept=("a20",)),
     PostPort: Factory(lambda a: PostPort(a.told("code")), 1),
+    PvPanic: Factory(lambda a: PvPanic(a.called("panicked"), a.called("crashloaded")), 1),
     ResetControl: Factory(lambda a: ResetControl(a.told("reset")), 1),
     RtcMc146818: Factory(
         lambda a: RtcMc146818(a.line("irq8"), a.clock, a.told("event")),

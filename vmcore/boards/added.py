@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
+from vmcore.devices.pvpanic import PvPanic
 from vmcore.model.errors import ConfigError
+from vmcore.model.events import GuestCrashloaded
+from vmcore.model.run_state import GuestPanicAction
 
 if TYPE_CHECKING:
     from vmcore.boards.board import AddedDevice, Board
@@ -37,4 +40,15 @@ def _debugcon(board: Board, added: AddedDevice) -> None:
     board.add(added.path, device)
 
 
-_BUILDERS: Mapping[str, Callable[[Any, Any], None]] = {"isa-debug-exit": _debug_exit, "isa-debugcon": _debugcon}
+def _pvpanic(board: Board, added: AddedDevice) -> None:
+    services = board.services
+    device = PvPanic(lambda: services.panicked(None), lambda: services.emit(GuestCrashloaded(GuestPanicAction.RUN)))
+    board.ports.claim(added.properties["ioport"], 1, device, added.model)
+    board.add(added.path, device)
+
+
+_BUILDERS: Mapping[str, Callable[[Any, Any], None]] = {
+    "isa-debug-exit": _debug_exit,
+    "isa-debugcon": _debugcon,
+    "pvpanic": _pvpanic,
+}

@@ -99,6 +99,7 @@ _PORT: Final = (0, 0xFFFF)
 DEVICE_MODELS: Final[Mapping[str, Mapping[str, tuple[int, int, int]]]] = {
     "isa-debug-exit": {"iobase": (0x501, *_PORT), "iosize": (2, 1, 4)},
     "isa-debugcon": {"iobase": (0xE9, *_PORT), "readback": (0xE9, 0, 0xFF)},
+    "pvpanic": {"ioport": (0x505, *_PORT)},
 }
 """The device models that can be added: property -> (default, lowest, highest value).  Names and defaults are those that
 users of QEMU know."""
