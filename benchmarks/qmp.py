@@ -38,17 +38,8 @@ VMCORE = [
     "--qmp",
     "unix:{path}",
 ]
-QEMU = [
-    "qemu-system-x86_64",
-    "-display",
-    "none",
-    "-nodefaults",
-    "-S",
-    "-m",
-    "32",
-    "-qmp",
-    "unix:{path},server=on,wait=off",
-]
+QEMU = ["qemu-system-x86_64", "-display", "none", "-nodefaults", "-S", "-m", "32"]
+QEMU += ["-qmp", "unix:{path},server=on,wait=off"]
 
 
 @contextmanager
