@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from types import TracebackType, UnionType
-from typing import Any, Final, Literal, Self, final
+from typing import Any, Final, Literal, Self, TypeVar, final
 
 import trio
 
@@ -60,6 +60,8 @@ from vmcore.shell.queries import Queries
 from vmcore.shell.serial import SerialStream
 
 __all__ = ["VirtualMachine"]
+
+T = TypeVar("T")
 
 INLINE_INSTRUCTIONS: Final = 20_000
 """Runs that are shorter are done in the trio thread: handing them over would cost more than they take."""
@@ -466,9 +468,19 @@ class VirtualMachine:
         """Call `what` in the trio thread, with the machine parked, when so much guest time has passed."""
         self._set_alarm(seconds, what)
 
-    async def in_engine_thread(self, call: Callable[[], None]) -> None:
+    async def in_engine_thread(self, call: Callable[[], T]) -> T:
         """For who holds the machine parked: do something lengthy in the engine thread."""
-        await self._thread.call(call)
+        return await self._thread.call(call)
+
+    def announce(self, event: Event) -> None:
+        """Publish an event that the host has caused."""
+        self._open_machine()
+        self._say(event)
+
+    def start_soon(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Do something beside all else, until the machine's block ends."""
+        self._open_machine()
+        self._start_plumbing(work, name)
 
     @property
     def thread_id(self) -> int:

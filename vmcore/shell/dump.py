@@ -10,6 +10,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, final
 
+import trio
+
+from vmcore.machine.core_dump import headers, ram_blocks, segments
+from vmcore.model.dump import DumpCompleted, DumpGuestMemoryFormat, DumpQueryResult, DumpStatus
 from vmcore.model.errors import CommandError, GuestError
 
 if TYPE_CHECKING:
@@ -33,12 +37,12 @@ def open_for_writing(path: str) -> int:
         raise CommandError("GenericError", f"Could not open '{path}': {reason}") from error
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of it, or raise CommandError."""
-    view = memoryview(data)
+def write_some(descriptor: int, data: memoryview) -> int:
+    """Write as much as the file takes now; how much that was."""
     try:
-        while view:
-            view = view[os.write(descriptor, view) :]
+        return os.write(descriptor, data)
+    except BlockingIOError:
+        return 0
     except OSError as error:
         raise CommandError("GenericError", f"Could not write: {os.strerror(error.errno or 0)}") from error
 
@@ -47,10 +51,84 @@ def write_all(descriptor: int, data: bytes) -> None:
 class Dump:
     """`vm.dump`: memory of the guest, in files.  CommandError where that fails."""
 
-    __slots__ = ("_vm",)
+    __slots__ = ("_completed", "_status", "_total", "_vm")
 
     def __init__(self, vm: VirtualMachine) -> None:
         self._vm = vm
+        self._status = DumpStatus.NONE
+        self._completed = self._total = 0
+
+    # --- the whole guest
+
+    formats: Final = (DumpGuestMemoryFormat.ELF,)
+    """Formats that there are."""
+
+    @property
+    def progress(self) -> DumpQueryResult:
+        """How far the latest dump of the guest is."""
+        return DumpQueryResult(status=self._status, completed=self._completed, total=self._total)
+
+    async def guest(
+        self, descriptor: int, *, paging: bool = False, begin: int | None = None, length: int | None = None
+    ) -> None:
+        """Write a core dump of the guest, which stands still meanwhile, and tell of its end with DumpCompleted.
+
+        descriptor: where to; it is closed.  paging: show memory where the vCPUs' page tables map it, not by physical
+        addresses; begin, length: only this physical memory.
+        """
+        was_running = self._vm.free_running
+        try:
+            os.set_blocking(descriptor, False)
+            self.check_idle()
+            self._status, self._completed, self._total = DumpStatus.ACTIVE, 0, 0
+            await self._vm.stop()
+            try:
+                await self._core(descriptor, paging, begin, length)
+            except BaseException as error:
+                self._status = DumpStatus.FAILED
+                self._vm.announce(DumpCompleted(result=self.progress, error=str(error)))
+                raise
+            self._status = DumpStatus.COMPLETED
+            self._vm.announce(DumpCompleted(result=self.progress))
+        finally:
+            os.close(descriptor)
+            if was_running:
+                with trio.CancelScope(shield=True):
+                    await self._vm.start()
+
+    def check_idle(self) -> None:
+        """CommandError while a dump of the guest is under way."""
+        if self._status is DumpStatus.ACTIVE:
+            raise CommandError("GenericError", "There is a dump in process, please wait.")
+
+    async def check_memory(self, begin: int | None, length: int | None) -> None:
+        """CommandError where there is no memory to dump."""
+        if not ram_blocks(self._vm.peek(), begin, length):
+            raise CommandError("GenericError", "dump: no guest memory to dump")
+
+    async def _core(self, descriptor: int, paging: bool, begin: int | None, length: int | None) -> None:
+        async with self._vm.parked() as machine:
+            blocks = ram_blocks(machine, begin, length)
+            head = headers(machine, blocks, segments(machine, blocks) if paging else ())
+            self._total = len(head) + sum(block.size for block in blocks)
+            await self._send(descriptor, head)
+            self._completed = len(head)
+            for block in blocks:
+                for at in range(block.physical, block.physical + block.size, PIECE):
+                    part = min(PIECE, block.physical + block.size - at)
+                    await self._send(descriptor, machine.memory.read(at, part))
+                    self._completed += part
+
+    async def _send(self, descriptor: int, data: bytes) -> None:
+        """Write all of it, waiting for who reads if it is a pipe or socket."""
+        view = memoryview(data)
+        while view:
+            written = await self._vm.in_engine_thread(lambda view=view: write_some(descriptor, view))  # type: ignore[misc]
+            if not written:
+                await trio.lowlevel.wait_writable(descriptor)
+            view = view[written:]
+
+    # --- memory as it is
 
     async def physical(self, path: str, address: int, size: int) -> None:
         """Write `size` bytes of physical memory to a file.  Holes and devices read as ones."""
@@ -97,6 +175,6 @@ class Dump:
         try:
             async with self._vm.parked() as machine:
                 for data in pieces(machine):
-                    await self._vm.in_engine_thread(lambda data=data: write_all(descriptor, data))  # type: ignore[misc]
+                    await self._send(descriptor, data)
         finally:
             os.close(descriptor)
