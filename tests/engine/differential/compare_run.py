@@ -363,7 +363,10 @@ def judge_unicorn(case: Case, ours: bytes, theirs: bytes) -> Difference | None:
     if 0xF0 in case.code and (len(case.forms) > 1 or "lock" not in form.attributes):
         return None  # LOCK before an instruction that does not allow it is no #UD there
     if our_vector not in (6, vector):
-        return None if unicorn_misses_fault(case, our_vector) else compare(case, ours, theirs)
+        if unicorn_misses_fault(case, our_vector):
+            return None
+        difference = compare(case, ours, theirs)
+        return difference if difference is not None and unicorn_bug(case, difference, ours) is None else None
     if our_vector != 6:
         return None  # It faulted: Unicorn keeps no exact state then.
     if form.attributes & {"x87", "mmx", "sse"}:
@@ -412,8 +415,12 @@ def unicorn_bug(case: Case, difference: Difference, result: bytes) -> str | None
     only_xmm = "sse" in form.attributes and all(name.startswith("xmm") for name in names)
     if only_xmm and all(nan_lanes(*values) for values in difference.fields.values()):
         return "which NaN is taken: it uses the rule of the x87 (SDM Vol. 1 table 4-7)"
-    if "sse" in form.attributes and difference.fields.get("vector") == (6, 14):
-        return "it reads 16 bytes where the operand is smaller (SDM Vol. 2 ROUNDSS and others)"
+    if "x87" in form.attributes:
+        image = CONTEXT.unpack_from(case.packed)[18]
+        if any(image[39 + 16 * i] & 0x80 and not (image[40 + 16 * i] | image[41 + 16 * i] & 0x7F) for i in range(8)):
+            return "pseudo-denormals are taken for denormals (SDM Vol. 1 8.2.2)"
+    if form.attributes & {"sse", "mmx"} and difference.fields.get("vector") == (6, 14):
+        return "it reads 8 or 16 bytes where the operand is smaller (SDM Vol. 2 ROUNDSS, PUNPCKLBW and others)"
     if case.mode == 16 and form.mnemonic in ("movbe", "popcnt", "crc32", "adcx", "adox"):
         return "the operand size follows the 66 prefix as if the mode were 32-bit"
     if form.encoding in ("C6 /0", "C7 /0") and "rip" in names:
