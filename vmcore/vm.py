@@ -55,6 +55,7 @@ from vmcore.shell.dump import Dump
 from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
 from vmcore.shell.input import Input
+from vmcore.shell.migration import check_incoming, migrate, migrate_incoming
 from vmcore.shell.qom import ObjectModel
 from vmcore.shell.queries import Queries
 from vmcore.shell.serial import SerialStream
@@ -88,17 +89,26 @@ class VirtualMachine:
     pace: None (the guest runs as fast as it can and idle time is skipped) or "real-time" (a free-running guest's
     clock is held back
     to the host's).
+    incoming: None, or where a migrated guest comes from: "file:PATH", which is read on entering, or "defer", for a
+    later `migrate_incoming`; until then the machine is in state INMIGRATE.
 
     Raises ConfigError and ImageError for what cannot be built, before anything runs.
     """
 
     def __init__(
-        self, config: MachineConfig | None = None, /, *, pace: Literal["real-time"] | None = None, **fields: Any
+        self,
+        config: MachineConfig | None = None,
+        /,
+        *,
+        pace: Literal["real-time"] | None = None,
+        incoming: str | None = None,
+        **fields: Any,
     ) -> None:
         if config is not None and fields:
             raise UsageError(f"give a MachineConfig or fields ({', '.join(fields)}), not both")
         if pace not in (None, "real-time"):
             raise UsageError(f'pace={pace!r}: expected None or "real-time"')
+        check_incoming(incoming)
         if config is None:
             unknown = fields.keys() - {a.name for a in MachineConfig.__attrs_attrs__}
             if unknown:
@@ -107,6 +117,8 @@ class VirtualMachine:
         self.config: Final = config
         self._pace = pace
         self._snapshot: Snapshot | None = None
+        self._incoming = incoming
+        self._autostart = True
         self._entered = self._left = False
         self._free = False
         self._idle_for_ever = False
@@ -166,7 +178,19 @@ class VirtualMachine:
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         self._start_plumbing(self._run_freely, "vmcore driver")
+        if self._incoming is not None:
+            self._state = RunState.INMIGRATE
+            if self._incoming != "defer":
+                await self._begin_with(self._incoming)
         return self
+
+    async def _begin_with(self, incoming: str) -> None:
+        """Take the guest on entering; where that fails, nothing was entered."""
+        try:
+            await self.migrate_incoming(incoming)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -260,12 +284,18 @@ class VirtualMachine:
         async with self.parked():
             if self._free:
                 return
+            if self._state is RunState.INMIGRATE:
+                self._autostart = True
+                return
             if self._exit is not None or self._state.needs_reset:
                 raise UsageError(f"the machine is in state {self._state.value}: reset it first")
-            self._state = RunState.RUNNING
-            self._free = True
-            self._pace_from = (trio.current_time(), self._machine.now_ns)
-            self._say(Resume())
+            self._run_on()
+
+    def _run_on(self) -> None:
+        self._state = RunState.RUNNING
+        self._free = True
+        self._pace_from = (trio.current_time(), self._machine.now_ns)
+        self._say(Resume())
 
     cont = start
 
@@ -277,6 +307,8 @@ class VirtualMachine:
                 self._free = False
                 self._state = RunState.PAUSED
                 self._say(Stop())
+            elif self._state is RunState.INMIGRATE:
+                self._autostart = False
 
     async def reset(self) -> None:
         """Press the reset button.  A running guest goes on from its reset vector, any other is in PRELAUNCH then.
@@ -291,7 +323,7 @@ class VirtualMachine:
                 return
             machine.reset(cause)
             self._exit = None
-            if not self._free:
+            if not self._free and self._state is not RunState.INMIGRATE:
                 self._state = RunState.PRELAUNCH
 
     async def powerdown(self) -> None:
@@ -535,6 +567,21 @@ class VirtualMachine:
                 self._state = RunState.PAUSED
             self._note_off(machine.off)
 
+    async def migrate(self, uri: str) -> None:
+        """Write the guest to "file:PATH" and leave the machine in state POSTMIGRATE, from where `cont` leads on.
+
+        A running guest is stopped for that, and goes on if the writing fails.
+        """
+        await migrate(self, uri)
+
+    async def migrate_incoming(self, uri: str) -> None:
+        """For a machine in state INMIGRATE: take the guest from "file:PATH", which one of an equal configuration wrote.
+
+        The guest runs freely then if it did before, unless `stop` was called meanwhile; else it is paused.  ImageError
+        for a bad file.
+        """
+        await migrate_incoming(self, uri)
+
     # --- driving
 
     async def _run_freely(self) -> None:
@@ -763,6 +810,8 @@ class VirtualMachine:
         self._open_machine()
         if self._free:
             raise UsageError(f"{what}: the guest is free-running: `stop` it first")
+        if self._state is RunState.INMIGRATE:
+            raise UsageError(f"{what}: the guest has not come yet: `migrate_incoming` brings it")
         if self._exit is not None:
             raise UsageError(f"{what}: the machine is off ({self._exit}): reset it first")
 

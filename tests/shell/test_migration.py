@@ -1,0 +1,131 @@
+"""A guest moved through a file goes on where it was."""
+
+from pathlib import Path
+
+import pytest
+from flat_guests import ECHO, SPIN
+
+from vmcore import VirtualMachine
+from vmcore.machine.snapshot_file import load_snapshot
+from vmcore.model.errors import ImageError, UsageError
+from vmcore.model.events import Event
+from vmcore.model.run_state import RunState
+
+
+async def stored(path: Path) -> str:
+    """A paused guest in a file; its digest."""
+    async with VirtualMachine(flat=ECHO, memory="1M") as vm:
+        await vm.serial[0].send_all(b"a")
+        await vm.serial[0].expect(b"b")
+        await vm.migrate(f"file:{path}")
+        assert vm.state is RunState.POSTMIGRATE
+        return vm.digest()
+
+
+async def test_a_paused_guest_comes_paused_and_equal_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "guest"
+    digest = await stored(path)
+    async with VirtualMachine(flat=ECHO, memory="1M", incoming=f"file:{path}") as vm:
+        assert vm.state is RunState.PAUSED
+        assert vm.digest() == digest
+        await vm.serial[0].send_all(b"x")
+        await vm.serial[0].expect(b"y")
+    assert [file.name for file in tmp_path.iterdir()] == ["guest"]
+    with path.open("rb") as file:
+        assert load_snapshot(file).config == vm.config
+
+
+async def test_a_running_guest_stops_here_and_runs_on_there(tmp_path: Path) -> None:
+    uri = f"file:{tmp_path / 'guest'}"
+    said: list[str] = []
+
+    def note(event: Event) -> None:
+        said.append(type(event).__name__)
+
+    async with VirtualMachine(flat=ECHO, memory="1M") as vm:
+        vm.events.listen(note)
+        await vm.start()
+        await vm.migrate(uri)
+        assert said == ["Resume", "Stop"]
+        assert vm.state is RunState.POSTMIGRATE
+        assert not vm.free_running
+        await vm.stop()
+        assert vm.state is RunState.POSTMIGRATE
+        with pytest.raises(UsageError, match="migrated already"):
+            await vm.migrate(uri)
+        async with VirtualMachine(flat=ECHO, memory="1M", incoming="defer") as other:
+            other.events.listen(note)
+            await other.migrate_incoming(uri)
+            assert other.state is RunState.RUNNING
+            assert said == ["Resume", "Stop", "Resume"]
+            await other.serial[0].send_all(b"1")
+            await other.serial[0].expect(b"2")
+        await vm.cont()
+        assert vm.state is RunState.RUNNING
+        await vm.serial[0].send_all(b"3")
+        await vm.serial[0].expect(b"4")
+
+
+async def test_who_waits_for_a_guest_can_be_told_to_hold_it(tmp_path: Path) -> None:
+    uri = f"file:{tmp_path / 'guest'}"
+    async with VirtualMachine(flat=SPIN, memory="1M") as vm:
+        await vm.start()
+        await vm.migrate(uri)
+    async with VirtualMachine(flat=SPIN, memory="1M", incoming="defer") as vm:
+        for act in (vm.cont, vm.reset, vm.stop):
+            await act()
+            assert vm.state is RunState.INMIGRATE
+        with pytest.raises(UsageError, match="not come yet"):
+            await vm.run(instructions=1)
+        with pytest.raises(UsageError, match="waits for a guest"):
+            await vm.migrate(uri)
+        assert vm.instructions == 0
+        await vm.migrate_incoming(uri)
+        assert vm.state is RunState.PAUSED
+        with pytest.raises(UsageError, match="does not wait"):
+            await vm.migrate_incoming(uri)
+
+
+async def test_a_bad_file_is_an_error_and_the_machine_waits_on(tmp_path: Path) -> None:
+    path = tmp_path / "guest"
+    await stored(path)
+    good = path.read_bytes()
+    async with VirtualMachine(flat=ECHO, memory="1M", incoming="defer") as vm:
+        for bad in (b"", good[:-1], good[:100], good + b"\0", good[:-1] + b"\2"):
+            path.write_bytes(bad)
+            with pytest.raises(ImageError):
+                await vm.migrate_incoming(f"file:{path}")
+            assert vm.state is RunState.INMIGRATE
+        path.write_bytes(good)
+        await vm.migrate_incoming(f"file:{path}")
+        assert vm.state is RunState.PAUSED
+
+
+async def test_a_machine_that_cannot_take_the_guest_is_not_entered(tmp_path: Path) -> None:
+    path = tmp_path / "guest"
+    await stored(path)
+    with pytest.raises(ImageError, match=r"config\.memory"):
+        async with VirtualMachine(flat=ECHO, memory="2M", incoming=f"file:{path}"):
+            pytest.fail("entered")
+    with pytest.raises(FileNotFoundError):
+        async with VirtualMachine(flat=ECHO, memory="1M", incoming=f"file:{path}.not"):
+            pytest.fail("entered")
+
+
+async def test_a_guest_that_cannot_be_written_runs_on(tmp_path: Path) -> None:
+    async with VirtualMachine(flat=SPIN, memory="1M") as vm:
+        await vm.start()
+        with pytest.raises(FileNotFoundError):
+            await vm.migrate(f"file:{tmp_path / 'no' / 'guest'}")
+        assert vm.state is RunState.RUNNING
+        assert vm.free_running
+
+
+@pytest.mark.parametrize("uri", ["", "file:", "tcp:host:1", "guest"])
+async def test_other_places_are_misuse(uri: str) -> None:
+    with pytest.raises(UsageError, match="file:PATH"):
+        VirtualMachine(flat=SPIN, incoming=uri)
+    async with VirtualMachine(flat=SPIN, memory="1M") as vm:
+        with pytest.raises(UsageError, match="file:PATH"):
+            await vm.migrate(uri)
+        assert vm.state is RunState.PRELAUNCH
