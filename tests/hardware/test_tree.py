@@ -100,3 +100,11 @@ def test_a_removed_object_is_gone_with_all_below_it() -> None:
         tree.node("/machine/part")
     with pytest.raises(UsageError, match="root"):
         tree.remove("/")
+
+
+def test_a_container_is_made_once_and_takes_what_is_added() -> None:
+    tree = ObjectTree()
+    made = tree.container("/machine/peripheral")
+    assert tree.container("/machine/peripheral") is made
+    assert tree.add("/machine/peripheral/x", object()).parent is made
+    assert made.type_name == "container"

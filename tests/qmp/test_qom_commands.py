@@ -35,6 +35,7 @@ async def test_objects_are_found_by_their_paths() -> None:
         assert await execute(vm, "qom-list", path="/") == [
             {"name": "type", "type": "string"},
             {"name": "machine", "type": "child<pc-machine>"},
+            {"name": "objects", "type": "child<container>"},
         ]
         found = {p["name"]: p["type"] for p in await execute(vm, "qom-list", path="/machine")}
         assert found["rtc"] == "child<rtc-mc146818>"

@@ -80,6 +80,13 @@ class ObjectTree:
         self._places[id(value)] = new
         return new
 
+    def container(self, path: str) -> Node:
+        """The node at `path`; a container if there was none."""
+        node = self.root
+        for part in _split(path):
+            node = node.children.setdefault(part, Node(part, node))
+        return node
+
     def remove(self, path: str) -> None:
         """Take the node at `path`, and all below it, out of the tree."""
         node = self.node(path)

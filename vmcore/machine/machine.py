@@ -87,6 +87,9 @@ __all__ = ["Machine", "MachineStatistics"]
 
 T = TypeVar("T")
 
+CONTAINERS: Final = ("/machine/peripheral", "/machine/peripheral-anon", "/objects")
+"""Places in the tree for what users add: devices with and without a name, and other objects."""
+
 EVENTS_KEPT: Final = 10_000
 """Events that wait in the outbox at most; older ones give way."""
 
@@ -149,6 +152,8 @@ class Machine:
         self._scheduler: Final = Scheduler(self.cpus, self.config.instruction_ns, self.config.quantum_ns)
         self.tree: Final = ObjectTree()
         """Every part of the machine by its path."""
+        for path in CONTAINERS:
+            self.tree.container(path)
         for index, cpu in enumerate(self.cpus):
             self.tree.add(f"/machine/cpus/cpu{index}", cpu)
         self.serial: Final = tuple(
