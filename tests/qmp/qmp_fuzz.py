@@ -42,9 +42,10 @@ def _seeds() -> list[bytes]:
     load_commands()
     sends = {step.send for path in sorted(DIRECTORY.glob("*.json")) for e in load(path) for step in e.steps}
     # Every command, with something for each of its arguments.
+    values: tuple[object, ...] = (1, "a", None, [], {})
     for command in COMMANDS.values():
         some = [a.name for a in command.arguments]
-        for value in (1, "a", None, [], {}):
+        for value in values:
             sends.add(json.dumps({"execute": command.name, "arguments": dict.fromkeys(some, value)}).encode())
     return sorted(send for send in sends if len(send) < 1000)
 
