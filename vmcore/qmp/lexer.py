@@ -38,6 +38,12 @@ class Token(NamedTuple):
     text: bytes
 
 
+# The tokens of ordinary requests, in one go: structure, a string without escapes, an integer, a keyword; whole ones,
+# whose end is certain.  Whatever else there is, the patterns below take apart.
+_ORDINARY = re.compile(
+    rb"""[ \t\r\n]*(?:([{}\[\]:,])|("[^"\\\x00-\x1f\xfe\xff]*")|(-?(?:0|[1-9][0-9]*)(?=[ \t\r\n{}\[\]:,]))"""
+    rb"""|([a-z]+(?=[^a-z])))"""
+)
 _SPACE = re.compile(rb"[ \t\r\n]+")
 _WORD = re.compile(rb"[a-z]+")
 # A number as far as it goes well.  Groups: integer part, fraction, exponent.
@@ -48,6 +54,8 @@ _DOUBLE = re.compile(rb'(?:[^"\\\x00-\x1f\xfe\xff]|\\[^\x00-\x1f\xfe\xff])*')
 _SINGLE = re.compile(rb"(?:[^'\\\x00-\x1f\xfe\xff]|\\[^\x00-\x1f\xfe\xff])*")
 _RECOVERED = re.compile(rb"[\x00-\x08\x0a-\x1f{}\[\]:,\xfe\xff]")
 _STRUCTURE = b"{}[]:,"
+_STRUCTURES: Final = {bytes([c]): Token(Kind.STRUCTURE, bytes([c])) for c in _STRUCTURE}
+_KINDS: Final = (Kind.ERROR, Kind.STRUCTURE, Kind.STRING, Kind.INTEGER, Kind.KEYWORD)
 
 
 @final
@@ -77,6 +85,14 @@ class Lexer:
                     if found is None:
                         return
                     self._recovering = False
+                if not self._scanned:
+                    ordinary = _ORDINARY.match(buffer, at)
+                    if ordinary is not None:
+                        at = ordinary.end()
+                        group = ordinary.lastindex or 0
+                        text = ordinary[group]
+                        yield _STRUCTURES[bytes(text)] if group == 1 else Token(_KINDS[group], bytes(text))
+                        continue
                 space = _SPACE.match(buffer, at)
                 if space is not None:
                     at = space.end()

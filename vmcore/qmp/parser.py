@@ -59,8 +59,12 @@ class MessageParser:
             if kind is Kind.STRUCTURE:
                 self._count(text)
             self._size += len(text) + 1
-            trouble = self._limit()
-            if trouble is not None:
+            if (
+                self._braces + self._brackets > NESTING_LIMIT
+                or self._size > SIZE_LIMIT
+                or len(self._tokens) >= TOKEN_COUNT_LIMIT
+            ):
+                trouble = self._limit()
                 self._clear()
                 yield Malformed(trouble)
                 continue
@@ -84,14 +88,13 @@ class MessageParser:
         elif text == b"]":
             self._brackets -= 1
 
-    def _limit(self) -> str | None:
+    def _limit(self) -> str:
+        """The first limit that is exceeded; there is one."""
         if self._size > SIZE_LIMIT:
             return "JSON token size limit exceeded"
         if len(self._tokens) >= TOKEN_COUNT_LIMIT:
             return "JSON token count limit exceeded"
-        if self._braces + self._brackets > NESTING_LIMIT:
-            return "JSON nesting depth limit exceeded"
-        return None
+        return "JSON nesting depth limit exceeded"
 
 
 def _parse(tokens: list[Token]) -> Any:
