@@ -93,7 +93,8 @@ LIVE_SHARE = 8
 def _live(path: Path) -> Iterator[tuple[Exchange, list[list[Any]]]]:
     exchanges = load(path)
     if path.stem in NEEDS_NEW_QEMU:
-        for exchange in exchanges[::LIVE_SHARE]:
+        # QEMU ends at once when the guest leaves through isa-debug-exit, now with and now without the last reply.
+        for exchange in [e for e in exchanges if e.guest != "debug-exit"][::LIVE_SHARE]:
             with running_qemu(exchange) as monitor:
                 yield exchange, play(monitor, exchange, [len(step.replies) for step in exchange.steps])
     else:
