@@ -1,11 +1,13 @@
 """A guest moved through a file goes on where it was."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flat_guests import ECHO, SPIN
 
 from vmcore import VirtualMachine
+from vmcore.machine.config import MachineConfig
 from vmcore.machine.snapshot_file import load_snapshot
 from vmcore.model.errors import ImageError, UsageError
 from vmcore.model.events import Event
@@ -129,3 +131,29 @@ async def test_other_places_are_misuse(uri: str) -> None:
         with pytest.raises(UsageError, match="file:PATH"):
             await vm.migrate(uri)
         assert vm.state is RunState.PRELAUNCH
+
+
+async def test_linux_goes_on_in_its_shell_where_it_was(
+    cloud_kernel: Path, initramfs: Callable[[str], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "guest"
+    config = MachineConfig(
+        kernel=cloud_kernel,
+        initrd=initramfs("exec /bin/busybox sh"),
+        append="console=ttyS0 quiet",
+        memory="128M",
+    )
+    async with VirtualMachine(config) as vm:
+        await vm.serial[0].expect(b"# ")
+        await vm.serial[0].send_all(b"x=before; echo $x-$((20 + 1))\n")
+        await vm.serial[0].expect(b"before-21")
+        await vm.start()
+        await vm.migrate(f"file:{path}")
+        digest = vm.digest()
+    async with VirtualMachine(config, incoming="defer") as vm:
+        await vm.stop()
+        await vm.migrate_incoming(f"file:{path}")
+        assert vm.digest() == digest
+        await vm.start()
+        await vm.serial[0].send_all(b"echo $x-$((40 + 2))\n")
+        await vm.serial[0].expect(b"before-42")
