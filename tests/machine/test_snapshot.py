@@ -8,7 +8,8 @@ from random import Random
 import pytest
 from guests import ECHO, SPIN, WORK, config, machine
 
-from vmcore.machine.config import FlatMode
+from vmcore.machine.config import FlatMode, MachineConfig
+from vmcore.machine.inputs import MouseButton, MouseMove
 from vmcore.machine.machine import Machine
 from vmcore.machine.snapshot import Snapshot
 from vmcore.model.errors import UsageError
@@ -134,3 +135,13 @@ def test_a_snapshot_of_another_configuration_is_refused() -> None:
     with pytest.raises(UsageError, match="another configuration"):
         machine(SPIN).restore(machine(SPIN, seed=1).save())
     Machine(config(SPIN)).restore(machine(SPIN).save())
+
+
+def test_the_mouse_is_an_input_that_replays() -> None:
+    machine = Machine(MachineConfig(uuid="12345678-9abc-def0-1234-56789abcdef0"))
+    before = machine.digest()
+    assert machine.apply(MouseMove(dx=3, dy=-4))
+    assert machine.apply(MouseButton("left", True))
+    assert machine.digest() != before
+    assert Machine.replay(machine.config, machine.inputs).digest() == machine.digest()
+    assert not Machine(MachineConfig(board="none")).apply(MouseMove(dx=1))
