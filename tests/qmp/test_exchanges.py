@@ -33,7 +33,9 @@ def _missing(exchange: Exchange) -> set[str]:
         except (ValueError, RecursionError):
             continue
         name = request.get("execute") if isinstance(request, dict) else None
-        if isinstance(name, str) and name not in (*COMMANDS, "nosuch") and "CommandNotFound" not in str(step.replies):
+        if not isinstance(name, str) or not name.isascii() or name in (*COMMANDS, "nosuch"):
+            continue
+        if "CommandNotFound" not in str(step.replies):
             out.add(name)
     return out
 
