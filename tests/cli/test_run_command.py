@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
+
+from vmcore import FlatImage, VirtualMachine
 
 HALT = bytes.fromhex("fa f4 eb fd")
 POWER_OFF = bytes.fromhex("ba 04 06 b8 00 20 ef f4")
@@ -182,3 +185,26 @@ def test_the_main_job(cloud_kernel: Path, initramfs: Callable[[str], bytes], tmp
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr
     assert b"user space" in result.stdout
     assert result.stdout.count(b"processor\t:") == cpus
+
+
+def test_a_guest_that_was_migrated_to_a_file_goes_on(tmp_path: Path, image: Callable[[bytes], Path]) -> None:
+    # Says "before ", counts from 0 to 65536, then says "x" and powers off.
+    tail = bytes.fromhex("31c9 41 75fd ba f803 b078 ee ba0406 b80020 ef f4")
+    flat, path = image(say(b"before ", tail)), tmp_path / "migrated"
+
+    async def store() -> None:
+        async with VirtualMachine(flat=FlatImage(flat), memory="128M") as vm:
+            await vm.run(instructions=10_000)
+            assert vm.serial[0].unread == b"before "
+            await vm.migrate(f"file:{path}")
+
+    trio.run(store)
+    result = vmcore("run", "--flat", flat, "--incoming", f"file:{path}")
+    assert (result.returncode, result.stdout) == (0, b"x"), result.stderr
+    budget = vmcore("run", "--flat", flat, "--incoming", f"file:{path}", "--max-instructions", "1000")
+    assert (budget.returncode, budget.stdout) == (4, b"")
+    other = vmcore("run", "--flat", flat, "--incoming", f"file:{path}", "--memory", "64M")
+    assert other.returncode == 2
+    assert b"config.memory" in other.stderr
+    assert b"Traceback" not in other.stderr
+    assert vmcore("run", "--flat", flat, "--incoming", "tcp:x:1").returncode == 2

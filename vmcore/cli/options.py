@@ -45,6 +45,7 @@ class RunOptions:
     serial: tuple[Endpoint, ...]
     debugcon: Endpoint | None
     paused: bool
+    incoming: str | None
     max_instructions: int | None
     qmp: tuple[str, ...]
     stats: Path | None
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--uuid", help="UUID of the machine, for management and the guest")
     add("--no-shutdown", action="store_true", help="a shutdown leaves the machine paused instead of ending it")
     add("--paused", action="store_true", help="build the machine and wait, do not run it")
+    add("--incoming", metavar="file:PATH", help="begin with the guest that was migrated to this file")
     add("--no-reboot", action="store_true", help="a reset that the guest asks for ends the machine")
     add(
         "--seed", type=_number, default=0, metavar="N", help="seed of everything random that the guest sees (default 0)"
@@ -171,6 +173,8 @@ def parse(arguments: Sequence[str]) -> RunOptions | DemoOptions:
         raise ConfigError("max-instructions", given.max_instructions, "a number from 0 up")
     if given.max_instructions is not None and given.qmp:
         raise ConfigError("max-instructions", given.max_instructions, "nothing beside --qmp")
+    if given.incoming is not None:
+        Endpoint.parse(given.incoming, "incoming", ("file",))
     config = MachineConfig(
         board=given.board,
         memory=given.memory,
@@ -195,6 +199,7 @@ def parse(arguments: Sequence[str]) -> RunOptions | DemoOptions:
         serial=serial if given.board == "pc" else (),
         debugcon=debugcon,
         paused=given.paused,
+        incoming=given.incoming,
         max_instructions=given.max_instructions,
         qmp=tuple(given.qmp),
         stats=given.stats,

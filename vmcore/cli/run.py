@@ -40,7 +40,7 @@ def exit_status(exit: Exit) -> int:
 
 async def run(options: RunOptions) -> int:
     """Run the guest to its end; the process's exit status."""
-    async with VirtualMachine(options.config) as vm:
+    async with VirtualMachine(options.config, incoming=None if options.incoming is None else "defer") as vm:
         with ExitStack() as stack:
             session = _Session(vm, options, stack.enter_context(StatusLine()))
             await session.attach(stack)
@@ -106,9 +106,15 @@ class _Session:
 
     async def _drive(self) -> Exit:
         """Run the guest to its end: freely where a client may want to say something about it, else in lockstep."""
-        vm, limit = self.vm, self.options.max_instructions
+        vm, limit, incoming = self.vm, self.options.max_instructions, self.options.incoming
+        if incoming is not None:
+            if self.options.paused or not self.options.qmp:
+                await vm.stop()
+            await vm.migrate_incoming(incoming)
+            if limit is not None:
+                limit += vm.instructions
         if self.options.qmp:
-            if not self.options.paused:
+            if not self.options.paused and incoming is None:
                 await vm.start()
             await vm.wait_end()
             assert vm.exit is not None
