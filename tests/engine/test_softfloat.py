@@ -1,4 +1,4 @@
-"""The floating-point kernels in integers, which hosts that are not x86-64 use, give what the host's instructions give."""
+"""The floating-point kernels in integers, for hosts that are not x86-64, give what the host's instructions give."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
 #include "fpu.h"
 
 // Runs `code`, which ends in the instruction proper; `sw` receives the status, `left` (preset to what remains without exceptions) the number of
-// values on the host's stack.  The compiler keeps nothing there: the engine has no long double.
+// values on the host's stack.  The compiler keeps nothing there: the engine has no long double.  AX is written before the last operand is read: early clobber.
 #define X87_HOST(cpu, sw, left, code, ...)                                                                                   \
     if (LIKELY(((cpu).fpu.cw & SW_EXCEPTIONS) == SW_EXCEPTIONS)) {                                                           \
         asm volatile(code "\n\tfnstsw %%ax" : "=a"(sw) : __VA_ARGS__ : "memory");                                            \
@@ -15,7 +15,7 @@
         u16 guest_cw = (cpu).fpu.cw, masked_cw = (guest_cw & 0x0f00) | 0x7f, before;                                         \
         asm volatile("fnstsw %%ax" : "=a"(before));                                                                          \
         asm volatile("fnclex\n\tfldcw %[guest_cw]\n\t" code "\n\tfnstsw %%ax\n\tfnclex\n\tfldcw %[masked_cw]"                \
-                     : "=a"(sw)                                                                                              \
+                     : "=&a"(sw)                                                                                             \
                      : [guest_cw] "m"(guest_cw), [masked_cw] "m"(masked_cw), __VA_ARGS__                                     \
                      : "memory");                                                                                            \
         left = unsigned((before >> 11) - (sw >> 11)) & 7;                                                                    \
