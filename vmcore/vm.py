@@ -195,7 +195,7 @@ class VirtualMachine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        for scope in self._plumbing:
+        for scope in list(self._plumbing):
             scope.cancel()
         sole: BaseException
         try:
@@ -214,8 +214,11 @@ class VirtualMachine:
         self._plumbing.append(scope)
 
         async def run() -> None:
-            with scope:
-                await work()
+            try:
+                with scope:
+                    await work()
+            finally:
+                self._plumbing.remove(scope)
 
         self._nursery.start_soon(run, name=name)
 
@@ -772,7 +775,7 @@ class VirtualMachine:
         self._queue.append(event)
         if self._until and isinstance(event, self._until) and self._machine.in_run:
             self._machine.stop(event)
-        self._soon(self._flush)
+        self.soon(self._flush)
 
     def _say(self, event: Event) -> None:
         """An event of the shell's own; the machine is parked."""
@@ -783,7 +786,7 @@ class VirtualMachine:
         while self._queue:
             self.events._publish(self._queue.popleft())
 
-    def _soon(self, call: Callable[[], Any]) -> None:
+    def soon(self, call: Callable[[], Any]) -> None:
         """Call in the trio thread: at once if this is it.  From the engine thread the same call is queued only once."""
         if threading.get_ident() == self._trio_thread:
             call()

@@ -64,7 +64,7 @@ class _Session:
         """Connect the serial ports and the debug console."""
         for index, endpoint in enumerate(self.options.serial):
             stream = self.vm.serial[index]
-            output = stack.enter_context(open_output(endpoint, self.vm._soon))
+            output = stack.enter_context(open_output(endpoint, self.vm.soon))
             if output is not None:
                 stream.on_output = output.write
             elif endpoint.kind == "null":
@@ -75,7 +75,7 @@ class _Session:
                 stack.enter_context(raw_terminal())
                 self.stdin = index
         if self.options.debugcon is not None:
-            output = stack.enter_context(open_output(self.options.debugcon, self.vm._soon))
+            output = stack.enter_context(open_output(self.options.debugcon, self.vm.soon))
             async with self.vm.parked() as machine:
                 machine.on_debugcon = _discard if output is None else output.write
 

@@ -282,7 +282,7 @@ class SerialStream(trio.abc.HalfCloseableStream):
             wake = self._readers
             self._readers = False
         if wake:
-            self._vm._soon(self._reading.unpark_all)
+            self._vm.soon(self._reading.unpark_all)
 
     def _end(self) -> None:
         self._ended = True
