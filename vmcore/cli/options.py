@@ -1,20 +1,26 @@
-"""What the command line takes, and what a machine's configuration becomes of it."""
+"""From the command line to a machine's configuration.  What there is to be given: `vmcore.model.command_line`."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
-from vmcore.machine.config import DeviceOption, FlatImage, FlatMode, MachineConfig
+from vmcore.cli.keyed import typed
+from vmcore.machine.config import DeviceOption, FlatImage, MachineConfig
+from vmcore.model.command_line import OPTIONS, Option
 from vmcore.model.errors import ConfigError
+from vmcore.model.run_state import RebootAction, ShutdownAction
 
 __all__ = ["DemoOptions", "Endpoint", "RunOptions", "parse"]
 
 EPILOG: Final = """\
+Every option may be written with one hyphen or two.
+
 exit status: 0 the guest switched itself off; odd: (value << 1) | 1 of isa-debug-exit; 2 bad usage, configuration or
 file; 4 --max-instructions are spent; 6 the guest waits for ever and no input can come; 8 a triple fault where
 nothing resets the machine; 70 a fault of vmcore itself; 130, 143, 129 ended by SIGINT, SIGTERM, SIGHUP."""
@@ -56,6 +62,19 @@ class DemoOptions:
     """`vmcore` without a command."""
 
 
+# --- the parser ------------------------------------------------------------------------------------------------------
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Shows each option once, not with one hyphen and with two."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if action.dest == "help" or not action.option_strings:
+            return super()._format_action_invocation(action)
+        names = ", ".join(action.option_strings[::2])
+        return names if action.nargs == 0 else f"{names} {action.metavar}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vmcore", description="A PC that you can import. Without a command: a demonstration guest."
@@ -64,143 +83,147 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="run a guest",
+        usage="python -m vmcore run [OPTION ...]",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
-    add = run.add_argument
-    add(
-        "--board",
-        choices=("pc", "none"),
-        default="pc",
-        help="pc (default): an ISA PC with ACPI; none: vCPUs and RAM alone",
-    )
-    add("--memory", default="128M", metavar="SIZE", help="RAM, such as 512M or 2G (default 128M)")
-    add("--cpus", type=int, default=1, metavar="N", help="number of vCPUs (default 1)")
-    add("--cpu", default="max", metavar="MODEL", help="CPU model (default max)")
-    add("--kernel", metavar="FILE", help="Linux bzImage, ELF with a PVH note, Multiboot image")
-    add("--initrd", metavar="FILE", help="initial RAM disk of the kernel")
-    add("--append", default="", metavar="TEXT", help="the kernel's command line")
-    add("--bootsector", metavar="FILE", help="disk image whose first sector the built-in BIOS starts")
-    add(
-        "--flat",
-        metavar="FILE[,address=A][,mode=real|protected|long]",
-        help="flat binary, started at its address (default 0x7c00, real)",
-    )
-    add(
-        "--serial",
-        action="append",
-        metavar="WHERE",
-        help="stdio (default), file:PATH, unix:PATH (listens), null; once for each port",
-    )
-    add("--debugcon", metavar="file:PATH", help="what the guest writes to port 0xe9 goes to this file")
-    add(
-        "--device",
-        action="append",
-        default=[],
-        metavar="MODEL[,id=ID][,NAME=VALUE]",
-        help="add a device, such as isa-debug-exit,iobase=0xf4,iosize=4",
-    )
-    add(
-        "--qmp",
-        action="append",
-        default=[],
-        metavar="WHERE",
-        help="serve QMP at unix:PATH, tcp:HOST:PORT or fd:N; may be given several times",
-    )
-    add("--name", help="name of the machine, for management")
-    add("--uuid", help="UUID of the machine, for management and the guest")
-    add("--no-shutdown", action="store_true", help="a shutdown leaves the machine paused instead of ending it")
-    add("--paused", action="store_true", help="build the machine and wait, do not run it")
-    add("--incoming", metavar="file:PATH", help="begin with the guest that was migrated to this file")
-    add("--no-reboot", action="store_true", help="a reset that the guest asks for ends the machine")
-    add(
-        "--seed", type=_number, default=0, metavar="N", help="seed of everything random that the guest sees (default 0)"
-    )
-    add(
-        "--rtc",
-        default="2026-01-01T00:00:00",
-        metavar="TIME",
-        help="what the guest's clock shows at the beginning (UTC)",
-    )
-    add("--max-instructions", type=_number, metavar="N", help="end after this many instructions")
-    add("--stats", type=Path, metavar="FILE", help="write statistics as JSON when the machine ends")
+    for option in OPTIONS:
+        _declare(run, option)
     return parser
 
 
-def _number(text: str) -> int:
-    return int(text, 0)
+def _declare(parser: argparse.ArgumentParser, option: Option) -> None:
+    default = option.default or next((p.default for p in option.parameters if p.name == option.implied), None)
+    text = option.help + (f" (default {default})" if default is not None else "")
+    if option.metavar is None:
+        parser.add_argument(*option.spellings, dest=option.attribute, action="store_true", help=text)
+    elif option.repeated or option.parameters:
+        parser.add_argument(
+            *option.spellings, dest=option.attribute, action="append", default=[], metavar=option.metavar, help=text
+        )
+    else:
+        parser.add_argument(*option.spellings, dest=option.attribute, metavar=option.metavar, help=text)
 
 
-def _flat(text: str) -> FlatImage:
-    path, *pairs = text.split(",")
-    address, mode = 0x7C00, FlatMode.REAL
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        try:
-            if name == "address":
-                address = int(value, 0)
-            elif name == "mode":
-                mode = FlatMode(value)
-            else:
-                raise ConfigError(f"flat.{name}", value, "address or mode")
-        except ValueError as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(
-                f"flat.{name}", value, "a number" if name == "address" else "real, protected or long"
-            ) from None
-    return FlatImage(path, address, None, mode)
+class _Given:
+    """What the command line gives: `given.kernel`, and `given.of("memory")` for an option with parameters."""
+
+    def __init__(self, namespace: argparse.Namespace) -> None:
+        self._namespace = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._namespace, name)
+
+    def of(self, name: str) -> dict[str, Any]:
+        option = next(option for option in OPTIONS if option.name == name)
+        defaults = [f"{p.name}={p.default}" for p in option.parameters if p.default is not None]
+        return typed(name, [*defaults, *getattr(self._namespace, option.attribute)], option.parameters, option.implied)
 
 
 def parse(arguments: Sequence[str]) -> RunOptions | DemoOptions:
     """Read the command line.  Exits like argparse for what is no option; raises ConfigError for values that cannot
     be.
     """
-    given = _parser().parse_args(arguments)
-    if given.command is None:
-        return DemoOptions()
-    serial = tuple(
-        Endpoint.parse(text, "serial", ("stdio", "file", "unix", "null")) for text in given.serial or ["stdio"]
-    )
-    if sum(end.kind == "stdio" for end in serial) > 1:
-        raise ConfigError("serial", "stdio", "stdio for one port only")
+    namespace = _parser().parse_args(arguments)
+    return DemoOptions() if namespace.command is None else _run_options(_Given(namespace))
+
+
+# --- what becomes of it ----------------------------------------------------------------------------------------------
+
+
+def _run_options(given: _Given) -> RunOptions:
+    board = given.of("board")
+    for name, accel in (("board.accel", board.get("accel")), ("accel", given.accel)):
+        if accel is not None and "tcg" not in accel.split(",")[0].split(":"):
+            raise ConfigError(name, accel, "tcg")
+    serial = _serial(given)
     debugcon = None if given.debugcon is None else Endpoint.parse(given.debugcon, "debugcon", ("file", "null"))
     devices = [DeviceOption.parse(text, f"device[{index}]") for index, text in enumerate(given.device)]
     if debugcon is not None and not any(device.model == "isa-debugcon" for device in devices):
         devices.append(DeviceOption.parse("isa-debugcon", "debugcon"))
-    if given.max_instructions is not None and given.max_instructions < 0:
-        raise ConfigError("max-instructions", given.max_instructions, "a number from 0 up")
-    if given.max_instructions is not None and given.qmp:
-        raise ConfigError("max-instructions", given.max_instructions, "nothing beside --qmp")
+    limit = None if given.max_instructions is None else _number("max-instructions", given.max_instructions)
+    if limit is not None and given.qmp:
+        raise ConfigError("max-instructions", limit, "nothing beside --qmp")
     if given.incoming is not None:
         Endpoint.parse(given.incoming, "incoming", ("file",))
+    if given.display not in (None, "none"):
+        raise ConfigError("display", given.display, "none")
+    action = given.of("action")
+    _one_of("action.reboot", action["reboot"], RebootAction)
+    _one_of("action.shutdown", action["shutdown"], ShutdownAction)
     config = MachineConfig(
-        board=given.board,
-        memory=given.memory,
-        cpus=given.cpus,
-        cpu=given.cpu,
-        kernel=given.kernel,
-        initrd=given.initrd,
-        append=given.append,
+        board=board["type"],
+        memory=given.of("memory")["size"],
+        cpus=given.of("cpus")["cpus"],
+        cpu=given.cpu or "max",
+        kernel=given.kernel if given.kernel is not None else board.get("kernel"),
+        initrd=given.initrd if given.initrd is not None else board.get("initrd"),
+        append=given.append if given.append is not None else board.get("append", ""),
         bootsector=given.bootsector,
-        flat=None if given.flat is None else _flat(given.flat),
-        serials=len(serial) if given.board == "pc" else 0,
+        flat=_flat(given),
+        serials=len(serial) if board["type"] == "pc" else 0,
         devices=devices,
-        seed=given.seed,
-        rtc=given.rtc,
-        no_reboot=given.no_reboot,
-        no_shutdown=given.no_shutdown,
-        name=given.name,
+        seed=0 if given.seed is None else _number("seed", given.seed),
+        rtc=_rtc(given),
+        no_reboot=given.no_reboot or action["reboot"] == RebootAction.SHUTDOWN,
+        no_shutdown=given.no_shutdown or action["shutdown"] == ShutdownAction.PAUSE,
+        panic_action=action["panic"],
+        watchdog_action=action["watchdog"],
+        name=given.of("name").get("guest"),
         uuid=given.uuid,
     )
     return RunOptions(
         config=config,
-        serial=serial if given.board == "pc" else (),
+        serial=serial if config.board == "pc" else (),
         debugcon=debugcon,
         paused=given.paused,
         incoming=given.incoming,
-        max_instructions=given.max_instructions,
+        max_instructions=limit,
         qmp=tuple(given.qmp),
-        stats=given.stats,
+        stats=None if given.stats is None else Path(given.stats),
     )
+
+
+def _serial(given: _Given) -> tuple[Endpoint, ...]:
+    texts = given.serial or ([] if given.nodefaults and not given.nographic else ["stdio"])
+    serial = tuple(Endpoint.parse(text, "serial", ("stdio", "file", "unix", "null")) for text in texts)
+    if sum(end.kind == "stdio" for end in serial) > 1:
+        raise ConfigError("serial", "stdio", "stdio for one port only")
+    return serial
+
+
+def _flat(given: _Given) -> FlatImage | None:
+    if not given.flat:
+        return None
+    flat = given.of("flat")
+    if "image" not in flat:
+        raise ConfigError("flat", given.flat[-1], "the path of a file first")
+    return FlatImage(flat["image"], flat["address"], None, flat["mode"])
+
+
+def _rtc(given: _Given) -> str:
+    rtc = given.of("rtc")
+    if rtc["clock"] != "vm":
+        raise ConfigError("rtc.clock", rtc["clock"], "vm: only guest time drives the clock")
+    base: str = rtc["base"]
+    if base in ("utc", "localtime"):
+        # The one place where the host's clock decides something that the guest sees: because the user says so.
+        now = datetime.now(UTC) if base == "utc" else datetime.now().astimezone().replace(tzinfo=UTC)
+        return now.isoformat(timespec="seconds")
+    return base
+
+
+def _number(path: str, text: str) -> int:
+    try:
+        number = int(text, 0)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ConfigError(path, text, "a number from 0 up")
+    return number
+
+
+def _one_of(path: str, value: str, values: Any) -> None:
+    if value not in tuple(values):
+        raise ConfigError(path, value, "one of " + ", ".join(values))

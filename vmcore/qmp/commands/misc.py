@@ -1,12 +1,13 @@
-"""The machine's name, and file descriptors that clients hand over."""
+"""The machine's name, its command line, and file descriptors that clients hand over."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from vmcore.model.command_line import described
 from vmcore.model.errors import CommandError
-from vmcore.model.misc import AddfdInfo, FdsetFdInfo, FdsetInfo, NameInfo
+from vmcore.model.misc import AddfdInfo, CommandLineOptionInfo, FdsetFdInfo, FdsetInfo, NameInfo
 from vmcore.model.wire import Int
 from vmcore.qmp.registry import command
 
@@ -75,3 +76,17 @@ async def query_fdsets(vm: VirtualMachine) -> tuple[FdsetInfo, ...]:
         FdsetInfo(fdset_id=number, fds=tuple(FdsetFdInfo(fd=h.fd, opaque=h.opaque) for h in held))
         for number, held in vm.fdsets.all().items()
     )
+
+
+@command("query-command-line-options", allow_preconfig=True, since="1.5")
+async def query_command_line_options(
+    vm: VirtualMachine, *, option: str | None = None
+) -> tuple[CommandLineOptionInfo, ...]:
+    """The options of the command line with their parameters; only one if it is named.
+
+    GenericError if there is no such option.
+    """
+    found = tuple(info for info in described() if option is None or info.option == option)
+    if not found:
+        raise CommandError("GenericError", f"invalid option name: {option}")
+    return found

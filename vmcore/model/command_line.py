@@ -1,0 +1,211 @@
+"""What the command line of `python -m vmcore run` takes, as data.
+
+The parser, `query-command-line-options` and the table in docs/command-line.md are all made from `OPTIONS`.  Every
+option may be written with one hyphen or two, and under its aliases: those are the spellings that users of QEMU know.
+
+An option with `parameters` takes them as `name=value,name=value`; a comma in a value is written twice; the name of
+the `implied` one may be left out where it comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import frozen
+
+from vmcore.model.misc import CommandLineOptionInfo, CommandLineParameterInfo, CommandLineParameterType
+
+__all__ = ["OPTIONS", "Option", "Parameter", "described"]
+
+_BOOLEAN: Final = CommandLineParameterType.BOOLEAN
+_NUMBER: Final = CommandLineParameterType.NUMBER
+_SIZE: Final = CommandLineParameterType.SIZE
+
+
+@frozen(kw_only=True)
+class Parameter:
+    """A parameter of an option.  help: a few words; default: as a user would write it, None for nothing."""
+
+    name: str
+    type: CommandLineParameterType = CommandLineParameterType.STRING
+    help: str
+    default: str | None = None
+
+
+@frozen(kw_only=True)
+class Option:
+    """An option.
+
+    name: its spelling; aliases: its other ones; metavar: what follows it, None for nothing (a flag); help: one line;
+    default: what is taken where it is not given, as a user would write it; repeated: it may be given several times,
+    each for one more thing; parameters, implied: see above; group: what management calls it, where that is not its name
+    (the name that QEMU gives a group of parameters is not always that of the option).
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    metavar: str | None = None
+    help: str
+    default: str | None = None
+    repeated: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    implied: str | None = None
+    group: str | None = None
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """All ways to write it, the usual one first."""
+        return tuple(f"{hyphens}{name}" for name in (self.name, *self.aliases) for hyphens in ("--", "-"))
+
+    @property
+    def attribute(self) -> str:
+        """The name as Python writes it."""
+        return self.name.replace("-", "_")
+
+
+OPTIONS: Final = (
+    Option(
+        name="board",
+        aliases=("machine", "M"),
+        metavar="pc|none",
+        help="pc: an ISA PC with ACPI; none: vCPUs and RAM alone",
+        parameters=(
+            Parameter(name="type", help="the board", default="pc"),
+            Parameter(name="accel", help="tcg, as users of QEMU call an emulated processor"),
+            Parameter(name="kernel", help="as --kernel"),
+            Parameter(name="initrd", help="as --initrd"),
+            Parameter(name="append", help="as --append"),
+        ),
+        implied="type",
+        group="machine",
+    ),
+    Option(
+        name="memory",
+        aliases=("m",),
+        metavar="SIZE",
+        help="RAM: 512M, 2G; a bare number is in MiB",
+        parameters=(Parameter(name="size", type=_SIZE, help="RAM", default="128M"),),
+        implied="size",
+    ),
+    Option(
+        name="cpus",
+        aliases=("smp",),
+        metavar="N",
+        help="number of vCPUs",
+        parameters=(Parameter(name="cpus", type=_NUMBER, help="vCPUs at the beginning", default="1"),),
+        implied="cpus",
+        group="smp-opts",
+    ),
+    Option(name="cpu", metavar="MODEL", help="processor model", default="max"),
+    Option(
+        name="accel",
+        metavar="tcg",
+        help="what executes the guest; only emulation, which QEMU calls tcg, is possible",
+    ),
+    Option(
+        name="kernel",
+        metavar="FILE",
+        help="a Linux kernel (bzImage or ELF), an ELF file with a PVH note, a Multiboot image",
+    ),
+    Option(name="initrd", metavar="FILE", help="initial RAM disk of the kernel (Multiboot: the module)"),
+    Option(name="append", metavar="TEXT", help="the kernel's command line"),
+    Option(name="bootsector", metavar="FILE", help="a disk image whose first sector the built-in BIOS starts"),
+    Option(
+        name="flat",
+        metavar="FILE[,address=A][,mode=real|protected|long]",
+        help="a flat binary, started at its address",
+        parameters=(
+            Parameter(name="image", help="the file"),
+            Parameter(name="address", type=_NUMBER, help="where it lies and starts", default="0x7c00"),
+            Parameter(name="mode", help="mode of the processor: real, protected or long", default="real"),
+        ),
+        implied="image",
+    ),
+    Option(
+        name="serial",
+        metavar="stdio|file:PATH|unix:PATH|null",
+        help="where a serial port goes; once for each port, the first is COM1. unix: listens and serves one client "
+        "at a time",
+        default="stdio",
+        repeated=True,
+    ),
+    Option(name="debugcon", metavar="file:PATH|null", help="what the guest writes to port E9h"),
+    Option(
+        name="device",
+        metavar="MODEL[,id=ID][,NAME=VALUE]",
+        help="adds a device: isa-debug-exit,iobase=0xf4,iosize=4 or isa-debugcon,iobase=0x402",
+        repeated=True,
+    ),
+    Option(
+        name="qmp",
+        metavar="unix:PATH|tcp:HOST:PORT|fd:N",
+        help="serves QMP",
+        repeated=True,
+    ),
+    Option(
+        name="name",
+        metavar="TEXT",
+        help="name of the machine, for management",
+        parameters=(Parameter(name="guest", help="the name"),),
+        implied="guest",
+    ),
+    Option(name="uuid", metavar="UUID", help="UUID of the machine, for management and the guest (SMBIOS)"),
+    Option(name="paused", aliases=("S",), help="builds the machine and waits (for cont over QMP)"),
+    Option(
+        name="incoming",
+        metavar="file:PATH",
+        help="begins with the guest that was migrated to this file; the other options must be those of its machine. "
+        "Under --qmp it stays paused if it was",
+    ),
+    Option(
+        name="action",
+        metavar="EVENT=ACTION",
+        help="what is done about resets, shutdowns, panics and watchdogs",
+        parameters=(
+            Parameter(name="reboot", help="reset or shutdown", default="reset"),
+            Parameter(name="shutdown", help="poweroff or pause", default="poweroff"),
+            Parameter(name="panic", help="none, pause, shutdown or exit-failure", default="shutdown"),
+            Parameter(
+                name="watchdog", help="reset, shutdown, poweroff, pause, debug, none or inject-nmi", default="reset"
+            ),
+        ),
+    ),
+    Option(name="no-shutdown", help="a shutdown leaves the machine paused instead of ending it"),
+    Option(name="no-reboot", help="a reset that the guest asks for ends the machine"),
+    Option(name="seed", metavar="N", help="seed of everything random that the guest sees", default="0"),
+    Option(
+        name="rtc",
+        metavar="TIME",
+        help="what the guest's clock shows at the beginning, in UTC; utc or localtime: the host's time",
+        parameters=(
+            Parameter(
+                name="base",
+                help="an instant such as 2026-01-01T00:00:00, utc or localtime",
+                default="2026-01-01T00:00:00",
+            ),
+            Parameter(name="clock", help="vm: the clock goes with guest time", default="vm"),
+        ),
+        implied="base",
+    ),
+    Option(name="display", metavar="none", help="where screens are shown"),
+    Option(name="nographic", help="the same as --display none"),
+    Option(name="nodefaults", help="no serial port where none is asked for"),
+    Option(name="no-user-config", help="no files of configuration are read, as ever"),
+    Option(name="max-instructions", metavar="N", help="ends after exactly this many instructions"),
+    Option(name="stats", metavar="FILE", help="statistics as JSON at the end"),
+)
+"""Every option, in the order in which the help shows them."""
+
+
+def described() -> tuple[CommandLineOptionInfo, ...]:
+    """The options as management asks for them."""
+    return tuple(
+        CommandLineOptionInfo(
+            option=option.group or option.name,
+            parameters=tuple(
+                CommandLineParameterInfo(name=p.name, type=p.type, help=p.help, default=p.default)
+                for p in option.parameters
+            ),
+        )
+        for option in OPTIONS
+    )
