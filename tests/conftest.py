@@ -8,8 +8,9 @@ from __future__ import annotations
 import gzip
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -89,17 +90,78 @@ def cpio(files: dict[str, tuple[int, bytes]]) -> bytes:
     return bytes(archive)
 
 
-@pytest.fixture(scope="session")
-def initramfs(busybox: Path) -> Callable[[str], bytes]:
-    """initramfs(script) -> an initial RAM disk whose /init mounts /proc, /sys and /dev and then runs the script."""
+class MakeInitramfs(Protocol):
+    """initramfs(script, kernel=, modules=, files=) -> an initial RAM disk with these files, whose /init mounts /proc,
+    /sys and /dev, loads the kernel's modules and those that they depend on, and then runs the script.
+    """
 
-    def make(script: str) -> bytes:
-        files = {
+    def __call__(
+        self,
+        script: str,
+        *,
+        kernel: Path | None = None,
+        modules: Sequence[str] = (),
+        files: Mapping[str, tuple[int, bytes]] | None = None,
+    ) -> bytes: ...
+
+
+def module_files(kernel: Path, names: Sequence[str]) -> list[Path]:
+    """The files of modules of a kernel in /boot, each behind those that it depends on (modules.dep(5)).  A name that
+    the kernel has built in gives no file.
+    """
+    root = Path("/lib/modules") / kernel.name.removeprefix("vmlinuz-")
+    require(root if root.is_dir() else None, f"modules of {kernel.name}")
+    needs = dict(line.split(":", 1) for line in (root / "modules.dep").read_text().splitlines())
+    paths = {Path(path).name.split(".ko")[0].replace("-", "_"): path for path in needs}
+    built_in = {Path(line).stem.replace("-", "_") for line in (root / "modules.builtin").read_text().splitlines()}
+    found: list[Path] = []
+    for name in (name.replace("-", "_") for name in names):
+        if name in built_in:
+            continue
+        for path in [*reversed(needs[paths[name]].split()), paths[name]]:
+            if root / path not in found:
+                found.append(root / path)
+    return found
+
+
+@pytest.fixture(scope="session")
+def initramfs(busybox: Path) -> MakeInitramfs:
+    """See MakeInitramfs."""
+
+    def make(
+        script: str,
+        *,
+        kernel: Path | None = None,
+        modules: Sequence[str] = (),
+        files: Mapping[str, tuple[int, bytes]] | None = None,
+    ) -> bytes:
+        inside = {
             "bin": (0o40755, b""),
             "dev": (0o40755, b""),
+            "lib": (0o40755, b""),
             "bin/busybox": (0o100755, busybox.read_bytes()),
-            "init": (0o100755, INIT.format(script=script).encode()),
         }
-        return gzip.compress(cpio(files), 1)
+        load = ""
+        if modules:
+            assert kernel is not None, "modules are of a kernel"
+            for path in module_files(kernel, modules):
+                inside[f"lib/{path.name}"] = (0o100644, path.read_bytes())
+                load += f"/bin/busybox insmod /lib/{path.name}\n"
+        inside |= files or {}
+        inside["init"] = (0o100755, INIT.format(script=load + script).encode())
+        return gzip.compress(cpio(inside), 1)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def power_button_files() -> dict[str, tuple[int, bytes]]:
+    """Files for an initial RAM disk with which busybox's acpid obeys the power button (with the modules evdev and
+    button).
+    """
+    return {
+        "etc": (0o40755, b""),
+        "etc/acpi": (0o40755, b""),
+        "etc/acpi/PWRF": (0o40755, b""),
+        "etc/acpi/PWRF/00000080": (0o100755, b"#!/bin/busybox sh\n/bin/busybox poweroff -f\n"),
+    }
