@@ -16,6 +16,7 @@ from vmcore.devices.bios_disk import BiosDisk
 from vmcore.devices.coprocessor import Coprocessor
 from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
+from vmcore.devices.dma8237 import Dma8237
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import LocalApic
@@ -29,6 +30,7 @@ from vmcore.devices.reset_control import ResetControl
 from vmcore.devices.rtc_mc146818 import RtcMc146818
 from vmcore.devices.serial16550 import Serial16550
 from vmcore.devices.serial_backend import SerialBackend
+from vmcore.engine import PhysicalMemory
 from vmcore.hardware import Clock, Device, IrqLine
 
 
@@ -149,6 +151,17 @@ def _interrupts(pic: Pic8259, random: Random) -> None:
         pic.acknowledge()
 
 
+def _transfers(dma: Dma8237, random: Random) -> None:
+    channel = dma.channel(random.choice((0, 1, 2, 3, 5, 6, 7)))
+    what = random.randrange(3)
+    if what == 0:
+        channel.to_memory(random.randbytes(random.randrange(600)))
+    elif what == 1:
+        channel.from_memory(random.randrange(600))
+    else:
+        channel.request(random.random() < 0.5)
+
+
 FACTORIES: Mapping[type[Device[Any]], Factory] = {
     AcpiPm: Factory(
         lambda a: AcpiPm(a.line("sci"), a.clock, a.told("sleep")),
@@ -165,6 +178,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
     ),
     DebugExitPort: Factory(lambda a: DebugExitPort(a.told("exit")), 4),
     Debugcon: Factory(lambda a: Debugcon(a.told("data")), 1),
+    Dma8237: Factory(lambda a: Dma8237(PhysicalMemory()), 0x40, outside=_transfers),
     I8042: Factory(_i8042, 5, outside=_hands, pause=50_000),
     IoApic: Factory(
         _io_apic,

@@ -29,6 +29,7 @@ from vmcore.devices.apic_bus import ApicBus, Delivery
 from vmcore.devices.bios_disk import PORTS as DISK_PORTS
 from vmcore.devices.bios_disk import BiosDisk
 from vmcore.devices.coprocessor import Coprocessor
+from vmcore.devices.dma8237 import Dma8237
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import MASKED, LocalApic
@@ -141,6 +142,7 @@ class PcBoard(Board):
         self._build_interrupts()
         self._build_timers()
         self._build_coprocessor()
+        self._build_dma()
         self._build_input()
         self._build_serial()
         self._build_power()
@@ -361,6 +363,15 @@ class PcBoard(Board):
         self.add("/machine/coprocessor", self.coprocessor)
         self.ports.claim(0xF0, 1, self.coprocessor, "coprocessor")
         first.on_ferr = self.coprocessor.set_error
+
+    # --- DMA of ISA devices
+
+    def _build_dma(self) -> None:
+        self.dma = Dma8237(self.services.memory)
+        self.add("/machine/dma", self.dma)
+        self.ports.claim(0x00, 0x10, self.dma, "dma 0-3")
+        self.ports.claim(POST_PORT + 1, 0xF, self.dma, "dma pages", 0x11)
+        self.ports.claim(0xC0, 0x20, self.dma, "dma 4-7", 0x20)
 
     # --- keyboard, mouse, A20, reset
 
