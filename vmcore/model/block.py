@@ -15,6 +15,7 @@ from vmcore.model.jobs import JobType
 from vmcore.model.wire import DEPRECATED, Int, enum
 
 __all__ = [
+    "BlockDeviceIoStatus",
     "BlockErrorAction",
     "BlockImageCorrupted",
     "BlockIoError",
@@ -22,6 +23,7 @@ __all__ = [
     "BlockJobCompleted",
     "BlockJobError",
     "BlockJobReady",
+    "BlockdevOnError",
     "DeviceTrayMoved",
     "IoOperationType",
     "QuorumFailure",
@@ -36,6 +38,28 @@ class IoOperationType(StrEnum):
 
     READ = "read"
     WRITE = "write"
+
+
+@enum
+class BlockdevOnError(StrEnum):
+    """What is done about a failed disk request: tell the guest, go on as if nothing were, stop the machine on a full
+    host file system and tell the guest else, stop the machine, or what the device thinks best.
+    """
+
+    REPORT = "report"
+    IGNORE = "ignore"
+    ENOSPC = "enospc"
+    STOP = "stop"
+    AUTO = "auto"
+
+
+@enum
+class BlockDeviceIoStatus(StrEnum):
+    """Whether a drive has stopped the machine, and why."""
+
+    OK = "ok"
+    FAILED = "failed"
+    NOSPACE = "nospace"
 
 
 @enum
