@@ -9,15 +9,21 @@ from typing import Any
 from attrs import define, field, frozen
 from workbench import GuestTime
 
+from vmcore.block.drive import Drive, DriveKind
+from vmcore.block.protocols import MemoryNode, NullNode
 from vmcore.block.raw import RawDisk
 from vmcore.devices.acpi_pm import AcpiPm
 from vmcore.devices.apic_bus import ApicBus
+from vmcore.devices.ata_disk import AtaDisk
+from vmcore.devices.atapi_cdrom import AtapiCdrom
 from vmcore.devices.bios_disk import BiosDisk
 from vmcore.devices.coprocessor import Coprocessor
 from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
 from vmcore.devices.dma8237 import Dma8237
 from vmcore.devices.i8042 import I8042
+from vmcore.devices.ide_bus_master import IdeBusMaster
+from vmcore.devices.ide_channel import IdeChannel
 from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import LocalApic
 from vmcore.devices.pci_host import PciHost
@@ -162,6 +168,36 @@ def _transfers(dma: Dma8237, random: Random) -> None:
         channel.request(random.random() < 0.5)
 
 
+@define
+class Memory:
+    """Memory for a bus master: all of it is a table that leads into itself."""
+
+    log: list[tuple[str, object]]
+
+    def read(self, address: int, size: int, /) -> bytes:
+        return bytes(size)
+
+    def write(self, address: int, data: bytes, /) -> None:
+        self.log.append(("memory", (address, data)))
+
+
+def _ide(around: Surroundings) -> IdeChannel:
+    disk = AtaDisk(Drive("disk", medium=NullNode("null", 1 << 20)))
+    cdrom = AtapiCdrom(Drive("cd", DriveKind.CDROM, MemoryNode("memory", bytes(range(256)) * 80)), 1)
+    return IdeChannel(around.line("irq14"), around.clock, disk, cdrom)
+
+
+def _bus_master(around: Surroundings) -> IdeBusMaster:
+    return IdeBusMaster(IdeChannel(around.line("irq14"), around.clock), Memory(around.log))
+
+
+def _commands(channel: IdeChannel, random: Random) -> None:
+    """What a driver does, as random accesses hardly ever do it."""
+    for register in range(1, 7):
+        channel.port_write(register, random.choice((0, 1, 2, 0xE0, 0xF0)), 1)
+    channel.port_write(7, random.choice((0x20, 0x30, 0xC6, 0xC8, 0xCA, 0xEC, 0xA1, 0xA0, 0xE7, 0xEF)), 1)
+
+
 FACTORIES: Mapping[type[Device[Any]], Factory] = {
     AcpiPm: Factory(
         lambda a: AcpiPm(a.line("sci"), a.clock, a.told("sleep")),
@@ -180,6 +216,8 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
     Debugcon: Factory(lambda a: Debugcon(a.told("data")), 1),
     Dma8237: Factory(lambda a: Dma8237(PhysicalMemory()), 0x40, outside=_transfers),
     I8042: Factory(_i8042, 5, outside=_hands, pause=50_000),
+    IdeBusMaster: Factory(_bus_master, 8),
+    IdeChannel: Factory(_ide, 9, outside=_commands, pause=50_000),
     IoApic: Factory(
         _io_apic,
         0x100,

@@ -22,7 +22,7 @@ import errno as errnos
 import os
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final, Protocol, TypeAlias, final
+from typing import Final, Protocol, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -47,6 +47,7 @@ __all__ = [
     "DriveStatistics",
     "Failed",
     "Held",
+    "Nobody",
     "Outcome",
 ]
 
@@ -100,9 +101,8 @@ class Controller(Protocol):
         """The medium has another size now."""
 
 
-@final
 class Nobody:
-    """The controller of a drive that has none yet."""
+    """A controller that does not care for what its drive says, or none."""
 
     def retry(self) -> None:
         pass
