@@ -56,6 +56,7 @@ from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
 from vmcore.shell.input import Input
 from vmcore.shell.migration import check_incoming, migrate, migrate_incoming
+from vmcore.shell.power import PowerControl
 from vmcore.shell.qom import ObjectModel
 from vmcore.shell.queries import Queries
 from vmcore.shell.serial import SerialStream
@@ -74,7 +75,7 @@ _OFF = (ShutdownRequested, DebugExit, GuestFaulted)
 
 
 @final
-class VirtualMachine:
+class VirtualMachine(PowerControl):
     """A PC, as an async context manager for one use.
 
         async with VirtualMachine(kernel="vmlinuz", initrd="initrd.gz", append="console=ttyS0", memory="256M") as vm:
@@ -244,7 +245,9 @@ class VirtualMachine:
 
     @property
     def state(self) -> RunState:
-        """The run state."""
+        """The run state.  A guest that sleeps in ACPI S3 is SUSPENDED where an awake one would be RUNNING."""
+        if self._state is RunState.RUNNING and self._machine.asleep:
+            return RunState.SUSPENDED
         return self._state
 
     @property
@@ -297,6 +300,7 @@ class VirtualMachine:
     def _run_on(self) -> None:
         self._state = RunState.RUNNING
         self._free = True
+        self._in_lockstep = False
         self._pace_from = (trio.current_time(), self._machine.now_ns)
         self._say(Resume())
 
@@ -314,7 +318,8 @@ class VirtualMachine:
                 self._autostart = False
 
     async def reset(self) -> None:
-        """Press the reset button.  A running guest goes on from its reset vector, any other is in PRELAUNCH then.
+        """Press the reset button.  A running guest goes on from its reset vector, any other, a sleeping one too, is in
+        PRELAUNCH then.
 
         Where the action for reboots is `shutdown` it is a shutdown.
         """
@@ -324,15 +329,11 @@ class VirtualMachine:
                 self._say(Shutdown(False, cause))
                 self._note_off(ShutdownRequested(cause, guest=False))
                 return
+            self._free = self._free and not machine.asleep
             machine.reset(cause)
             self._exit = None
             if not self._free and self._state is not RunState.INMIGRATE:
                 self._state = RunState.PRELAUNCH
-
-    async def powerdown(self) -> None:
-        """Press the power button: the guest is asked to switch itself off, and does so if it listens."""
-        async with self.parked() as machine:
-            machine.power_button()
 
     async def quit(self) -> None:
         """Switch the machine off, whatever the guest thinks of it."""
@@ -341,11 +342,6 @@ class VirtualMachine:
             if self._exit is None or self.stays_after(self._exit):
                 self._say(Shutdown(False, ShutdownCause.HOST_QMP_QUIT))
                 self._note_off(ShutdownRequested(ShutdownCause.HOST_QMP_QUIT, guest=False))
-
-    async def nmi(self, cpu: int = 0) -> None:
-        """Send a non-maskable interrupt to a vCPU."""
-        async with self.parked() as machine:
-            machine.nmi(cpu)
 
     async def send_key(self, *keys: str) -> None:
         """Press keys together (named as QEMU's QKeyCode: "a", "ret", "ctrl", "f1", ...) and release them in reverse
@@ -629,6 +625,7 @@ class VirtualMachine:
         machine = self._machine
         end = None if instructions is None else machine.instructions + instructions
         self._stop_wanted = False
+        self._in_lockstep = True
         while True:
             await trio.lowlevel.checkpoint()
             async with self._lock:
@@ -689,6 +686,8 @@ class VirtualMachine:
         except DeviceModelError:
             self._free = False
             self._state = RunState.INTERNAL_ERROR
+            self._flush()
+            self._say(Stop())
             raise
         finally:
             self._inputs_seen = machine.input_count

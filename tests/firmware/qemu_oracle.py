@@ -121,8 +121,6 @@ def _entry_rom(image: BootImage, work: Path) -> bytes:
 def command(image: BootImage, work: Path, *, memory: int, cpus: int = 1, more: tuple[str, ...] = ()) -> list[str]:
     """The command line that runs `image`, with serial output on standard output."""
     rom = bytearray(HIGH_MEMORY - FIRMWARE_START)
-    if image.cpu.mode is not CpuMode.REAL:
-        rom[0x18000:] = _entry_rom(image, work)
     arguments = []
     for number, segment in enumerate(image.segments):
         if segment.address >= FIRMWARE_START and segment.end <= HIGH_MEMORY:
@@ -131,6 +129,8 @@ def command(image: BootImage, work: Path, *, memory: int, cpus: int = 1, more: t
         path = work / f"segment{number}.bin"
         path.write_bytes(segment.data)
         arguments += ["-device", f"loader,file={path},addr={segment.address:#x},force-raw=on"]
+    if image.cpu.mode is not CpuMode.REAL:
+        rom[0x18000:] = _entry_rom(image, work)  # in place of the BIOS, which such an image needs for sleep alone
     (work / "rom.bin").write_bytes(rom)
     return [
         QEMU,

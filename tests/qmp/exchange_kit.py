@@ -45,6 +45,9 @@ CODE: Final[dict[str, bytes]] = {
     "reset-cf9": _once("ba f9 0c b0 02 ee b0 06 ee eb fe"),
     "reset-port92": _once("e4 92 24 fe e6 92 0c 01 e6 92 eb fe"),
     "triple-fault": _once(_TRIPLE_FAULT),
+    "suspend": _once("ba 04 06 b8 00 24 ef"),
+    # Some milliseconds later, so that the answer to `cont` comes first with QEMU too.
+    "suspend-disk": bytes.fromhex("66 b9 00 00 80 00 67 e2 fd ba 04 06 b8 00 28 ef fa f4 eb fd"),
     "debug-exit": bytes.fromhex("b0 10 e6 f4 fa f4 eb fd"),
 }
 """The guests by name."""

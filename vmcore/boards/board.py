@@ -20,6 +20,7 @@ from vmcore.hardware.memory_map import Alias, MemoryMap, Mmio, Ram, Rom
 from vmcore.hardware.ports import PortRange, PortSpace, bulk_ports
 from vmcore.hardware.tree import ObjectTree
 from vmcore.model.events import GuestPanicInformation
+from vmcore.model.run_state import WakeReason
 
 __all__ = ["AddedDevice", "Board", "BoardServices"]
 
@@ -51,6 +52,12 @@ class BoardServices:
     """The guest switched the machine off."""
     reset: Callable[[], None]
     """The guest asked for a reset of the machine."""
+    suspend: Callable[[], None] = lambda: None
+    """The guest entered ACPI S3."""
+    suspend_to_disk: Callable[[], None] = lambda: None
+    """The guest entered ACPI S4: it has saved itself and is to be switched off."""
+    wake: Callable[[WakeReason], None] = lambda reason: None
+    """Something happened that wakes the guest if it sleeps."""
     debug_exit: Callable[[int], None]
     """The guest wrote to isa-debug-exit."""
     panicked: Callable[[GuestPanicInformation | None], None] = lambda info: None
@@ -101,6 +108,17 @@ class Board(ABC):
     def can_suspend(self) -> bool:
         """Whether the guest can suspend to RAM, and be woken from it."""
         return False
+
+    @property
+    def wakes_by_itself(self) -> bool:
+        """Whether something on the board will end the guest's sleep without help."""
+        return False
+
+    def suspended(self) -> None:  # noqa: B027 - most boards have nothing to do
+        """The machine has gone to sleep: what is left to do for the way back."""
+
+    def woken(self, reason: WakeReason) -> None:  # noqa: B027
+        """The machine has woken, with the board reset: tell the guest that it did, and why."""
 
     @property
     def has_keyboard(self) -> bool:

@@ -1,7 +1,7 @@
 """What a PC's firmware leaves in CMOS memory: the sizes of memory and what equipment there is.
 
 Source: IBM PC AT Technical Reference (1985), "CMOS RAM Address Map"; 0x34, 0x35 and 0x5B-0x5D, the memory above 16 MiB
-and above 4 GiB, are as later firmware uses them.
+and above 4 GiB, and the shutdown code 0xFE are as later firmware uses them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,14 @@ from __future__ import annotations
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.units import KIB, MIB
 
-__all__ = ["cmos_contents"]
+__all__ = ["SHUTDOWN_CODE", "WAKES", "cmos_contents"]
 
 COPROCESSOR, MOUSE = 0x02, 0x04
+
+SHUTDOWN_CODE = 0x0F
+"""Index of the byte that tells firmware why the processor comes out of reset."""
+WAKES = 0xFE
+"""Its value when the machine wakes from ACPI S3."""
 
 
 def cmos_contents(layout: PlatformLayout) -> dict[int, int]:

@@ -23,8 +23,9 @@ from attrs import frozen
 from vmcore.block.raw import DiskBackend, RawDisk, RawDiskState
 from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices
-from vmcore.boards.cmos import cmos_contents
-from vmcore.devices.acpi_pm import AcpiPm, SleepState
+from vmcore.boards.cmos import SHUTDOWN_CODE, WAKES, cmos_contents
+from vmcore.boards.sleep import sleep_types
+from vmcore.devices.acpi_pm import PWRBTN, RTC, AcpiPm, SleepState
 from vmcore.devices.apic_bus import ApicBus, Delivery
 from vmcore.devices.bios_disk import PORTS as DISK_PORTS
 from vmcore.devices.bios_disk import BiosDisk
@@ -47,6 +48,7 @@ from vmcore.firmware.platform import PlatformLayout, SerialPort
 from vmcore.hardware.clock import Timer
 from vmcore.hardware.irq import IrqLine, SharedLine
 from vmcore.hardware.memory_map import Alias, Mmio, Ram, Rom
+from vmcore.model.run_state import WakeReason
 from vmcore.model.units import GIB, KIB, MIB, SECOND
 
 __all__ = ["PcBoard", "pc_layout"]
@@ -347,6 +349,7 @@ class PcBoard(Board):
             start=services.rtc,
             qom_path="/machine/rtc",
             contents=cmos_contents(self.layout),
+            on_alarm=self._rtc_alarm,
         )
         self.add("/machine/rtc", self.rtc)
         self.ports.claim(0x70, 2, self.rtc, "rtc")
@@ -418,7 +421,7 @@ class PcBoard(Board):
             sci=self.isa_irq(layout.sci_irq, "sci"),
             clock=services.clock,
             on_sleep=self._sleep,
-            sleep_types={layout.s5_sleep_type: SleepState.S5},
+            sleep_types=sleep_types(layout),
             timer_bits=layout.pm_timer_bits,
             acpi_enable=layout.acpi_enable,
             acpi_disable=layout.acpi_disable,
@@ -437,8 +440,27 @@ class PcBoard(Board):
         self.ports.claim(layout.reset_register - 1, 8, self.pci, "pci configuration")
 
     def _sleep(self, state: SleepState) -> None:
-        # S5 is the only state that the board's sleep types name.
-        self.services.power_off()
+        services = self.services
+        enter = {SleepState.S3: services.suspend, SleepState.S4: services.suspend_to_disk}
+        enter.get(state, services.power_off)()
+
+    def _rtc_alarm(self) -> None:
+        self.power.rtc_alarm()
+        if self.power.wakes_by_rtc:
+            self.services.wake(WakeReason.RTC)
+
+    def suspended(self) -> None:
+        self.rtc.poke(SHUTDOWN_CODE, WAKES)
+        if self.power.rtc_alarm_came:
+            self.services.wake(WakeReason.RTC)
+
+    def woken(self, reason: WakeReason) -> None:
+        # No fixed event stands for the user's wish: it looks like the power button.
+        self.power.woken(RTC if reason is WakeReason.RTC else PWRBTN)
+
+    @property
+    def wakes_by_itself(self) -> bool:
+        return self.power.wakes_by_rtc and self.rtc.alarm_pending
 
     @property
     def can_suspend(self) -> bool:

@@ -124,8 +124,18 @@ class AcpiPm(Device[AcpiPmState]):
         self._happened(SLPBTN)
 
     def rtc_alarm(self) -> None:
-        """The RTC raised its interrupt: sets RTC_STS."""
+        """The alarm of the RTC interrupts: sets RTC_STS."""
         self._happened(RTC)
+
+    @property
+    def wakes_by_rtc(self) -> bool:
+        """Whether the alarm of the RTC ends a sleep: RTC_EN is set."""
+        return bool(self.PM1_EN & RTC)
+
+    @property
+    def rtc_alarm_came(self) -> bool:
+        """Whether an alarm that ends a sleep has come already and not been cleared."""
+        return bool(self.PM1_STS & self.PM1_EN & RTC)
 
     def woken(self, by: int = 0) -> None:
         """The machine left a sleep state; `by` is the PM1 status bit of what woke it, if any."""

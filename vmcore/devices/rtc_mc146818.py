@@ -99,6 +99,8 @@ class RtcMc146818(Device[RtcState]):
     """CMOS bytes of the board: equipment, memory sizes and so on, by index."""
     on_nmi_mask: Callable[[bool], None] | None = None
     """Called with the new state when the NMI mask (bit 7 of the index port) changes."""
+    on_alarm: Callable[[], None] | None = None
+    """Called when the alarm comes while it is enabled to interrupt."""
 
     _cmos: bytearray = field(init=False, factory=lambda: bytearray(128))
     _index: int = field(init=False, default=0)
@@ -428,8 +430,12 @@ class RtcMc146818(Device[RtcState]):
         """After any change, with the flags settled: drive the line and await the next enabled interrupt."""
         raised = bool(self._flags & self._b & (PIE | AIE | UIE))
         self.irq.set(raised)
-        # A raised line stays so until register C is read: until then nothing more can be seen of further interrupts.
-        deadline = None if raised else self._next_interrupt()
+        # A raised line stays so until register C is read: until then nothing more can be seen of further interrupts,
+        # but for the alarm by who is told of it.
+        if raised:
+            deadline = None if self.on_alarm is None or self._flags & AF else self._next_alarm_interrupt()
+        else:
+            deadline = self._next_interrupt()
         if deadline is None:
             self._timer.cancel()
         else:
@@ -441,15 +447,27 @@ class RtcMc146818(Device[RtcState]):
         if self._b & PIE and period:
             tick = (self._ticks(self._seen) // period + 1) * period
             deadlines.append(self._origin + ns_from_ticks(tick, RTC_HZ))
-        if not self._stands():
-            if self._b & UIE:
-                deadlines.append(self._origin + (self._divider_second(self._seen) + 1) * SECOND)
-            if self._b & AIE:
-                alarm = self._next_alarm(self._divider_second(self._seen) + self._offset)
-                if alarm is not None:
-                    deadlines.append(self._origin + (alarm - self._offset) * SECOND)
+        if self._b & UIE and not self._stands():
+            deadlines.append(self._origin + (self._divider_second(self._seen) + 1) * SECOND)
+        alarm = self._next_alarm_interrupt()
+        if alarm is not None:
+            deadlines.append(alarm)
         return min(deadlines, default=None)
 
+    def _next_alarm_interrupt(self) -> int | None:
+        if self._stands() or not self._b & AIE:
+            return None
+        alarm = self._next_alarm(self._divider_second(self._seen) + self._offset)
+        return None if alarm is None else self._origin + (alarm - self._offset) * SECOND
+
+    @property
+    def alarm_pending(self) -> bool:
+        """Whether an alarm will come that is enabled to interrupt."""
+        return self._next_alarm_interrupt() is not None
+
     def _due(self) -> None:
+        before = self._flags
         self._settle()
         self._update()
+        if self.on_alarm is not None and self._b & AIE and self._flags & ~before & AF:
+            self.on_alarm()

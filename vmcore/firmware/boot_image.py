@@ -27,6 +27,9 @@ GENERAL_REGISTERS = (
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
 
+RESET_VECTOR = 0xFFFF0
+"""Where the processor's reset vector, below 4 GiB, shows in the first megabyte."""
+
 # Control register bits (SDM vol. 3, 2.5) and EFER bits (2.2.1) that loaders set.
 CR0_PE = 1 << 0
 CR0_ET = 1 << 4
@@ -171,3 +174,8 @@ class BootImage:
     virtual_wire: bool = True
     port_writes: tuple[tuple[int, int, int], ...] = ()
     disks: tuple[BootDisk, ...] = ()
+
+    @property
+    def has_firmware(self) -> bool:
+        """Whether there is a program at the reset vector, to which the guest's firmware tables may refer."""
+        return any(s.rom and s.address <= RESET_VECTOR < s.end for s in self.segments)

@@ -210,7 +210,8 @@ def _image(
     data_area = LoadSegment(bda.ADDRESS, bda.data_area(layout), "BIOS data area")
     return BootImage(
         kind=f"linux {entry.value}-bit",
-        segments=where.segments(data_area, *described.segments),
+        # The BIOS starts nothing here: it finds the way back from sleep.
+        segments=where.segments(data_area, bios.segment(layout), *described.segments),
         cpu=evolve(cpu, rsi=at),
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),

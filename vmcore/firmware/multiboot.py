@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from vmcore.firmware import bda, tables
+from vmcore.firmware.bios import rom as bios
 from vmcore.firmware.boot_image import BootImage, LoadSegment
 from vmcore.firmware.elf import ElfFile, is_elf
 from vmcore.firmware.image_file import ImageFile, command_line
@@ -104,7 +105,7 @@ def load(
     cpu = evolve(protected_state(where, entry), rax=BOOT_MAGIC, rbx=at)
     return BootImage(
         kind="multiboot",
-        segments=where.segments(data_area, *tables.build(layout).segments),
+        segments=where.segments(data_area, bios.segment(layout), *tables.build(layout).segments),
         cpu=cpu,
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),

@@ -92,6 +92,10 @@ class PlatformLayout:
     sci_irq: int = 9
     s5_sleep_type: int = 0
     """SLP_TYP value of PM1 control that means S5 (power-off)."""
+    s3_sleep_type: int | None = 1
+    """The value that means S3 (suspend to RAM), or None where there is no S3."""
+    s4_sleep_type: int | None = 2
+    """The value that means S4 (suspend to disk), or None where there is no S4."""
     reset_register: int = 0xCF9
     reset_value: int = 0x06
 
@@ -141,6 +145,13 @@ class PlatformLayout:
         if self.low_ram >= 4 * MIB:
             return self.low_ram - self.acpi_size
         return FIRMWARE_START
+
+    @property
+    def facs(self) -> int:
+        """Where the firmware ACPI control structure lies: 0 where it is in ROM, or there are no tables.  Where the
+        system sleeps it writes there how to wake it.
+        """
+        return self.acpi_base if self.acpi and self.acpi_base > HIGH_MEMORY else 0
 
     def memory_map(self) -> tuple[MemoryRange, ...]:
         """The E820 map, in address order.  The first ACPI page is NVS (it holds the FACS, which both sides write)."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from vmcore.firmware import bda, tables
+from vmcore.firmware.bios import rom as bios
 from vmcore.firmware.boot_image import BootImage, LoadSegment
 from vmcore.firmware.elf import ElfFile
 from vmcore.firmware.image_file import ImageFile, command_line
@@ -81,7 +82,7 @@ def load(
     data_area = LoadSegment(bda.ADDRESS, bda.data_area(layout), "BIOS data area")
     return BootImage(
         kind="pvh",
-        segments=where.segments(data_area, *described.segments),
+        segments=where.segments(data_area, bios.segment(layout), *described.segments),
         cpu=evolve(protected_state(where, entry), rbx=at),
         memory_map=ranges,
         msrs=memory_types(layout),

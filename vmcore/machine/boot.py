@@ -16,7 +16,7 @@ from vmcore.firmware.platform import PlatformLayout
 from vmcore.machine.config import Image, MachineConfig
 from vmcore.model.errors import ConfigError
 
-__all__ = ["load", "start_cpus", "write_segments"]
+__all__ = ["load", "program_msrs", "start_cpus", "write_segments"]
 
 SETUP_DATA_VERSION: Final = 0x209
 """Linux boot protocol from which on there is a list of setup data."""
@@ -58,11 +58,8 @@ def write_segments(memory: PhysicalMemory, image: BootImage) -> None:
 
 def start_cpus(cpus: Sequence[Cpu], image: BootImage) -> None:
     """Give the first vCPU the state in which the image starts; the model-specific registers go to all."""
+    program_msrs(cpus, image)
     state, first = image.cpu, cpus[0]
-    for cpu in cpus:
-        for index, value in image.msrs:
-            if _has_msr(cpu, index):
-                cpu.write_msr(index, value)
     # In the order in which a program would have to do it: paging and long mode come on with CR0.
     first.cr4 = state.cr4
     if state.efer:
@@ -77,6 +74,14 @@ def start_cpus(cpus: Sequence[Cpu], image: BootImage) -> None:
         setattr(first, name, getattr(state, name))
     first.rflags = state.rflags
     first.rip = state.rip
+
+
+def program_msrs(cpus: Sequence[Cpu], image: BootImage) -> None:
+    """Set the model-specific registers that firmware sets, on all vCPUs."""
+    for cpu in cpus:
+        for index, value in image.msrs:
+            if _has_msr(cpu, index):
+                cpu.write_msr(index, value)
 
 
 def _has_msr(cpu: Cpu, index: int) -> bool:

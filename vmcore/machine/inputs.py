@@ -22,6 +22,7 @@ __all__ = [
     "Nmi",
     "PowerButton",
     "SerialInput",
+    "WakeUp",
 ]
 
 
@@ -64,6 +65,11 @@ class PowerButton:
 
 
 @frozen
+class WakeUp:
+    """Whatever wakes a sleeping machine on the user's behalf."""
+
+
+@frozen
 class Nmi:
     """A non-maskable interrupt at one vCPU."""
 
@@ -77,7 +83,7 @@ class HostReset:
     cause: ShutdownCause
 
 
-Input: TypeAlias = SerialInput | KeyInput | MouseMove | MouseButton | PowerButton | Nmi | HostReset
+Input: TypeAlias = SerialInput | KeyInput | MouseMove | MouseButton | PowerButton | WakeUp | Nmi | HostReset
 
 
 @frozen

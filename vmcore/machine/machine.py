@@ -30,7 +30,7 @@ from vmcore.hardware.clock import Clock
 from vmcore.hardware.tree import ObjectTree
 from vmcore.machine.actions import Actions
 from vmcore.machine.blame import blame
-from vmcore.machine.boot import load, start_cpus, write_segments
+from vmcore.machine.boot import load, program_msrs, start_cpus, write_segments
 from vmcore.machine.build import build_board, plan_cpu, plan_layout
 from vmcore.machine.canonical import encode
 from vmcore.machine.config import MachineConfig
@@ -44,6 +44,7 @@ from vmcore.machine.inputs import (
     Nmi,
     PowerButton,
     SerialInput,
+    WakeUp,
 )
 from vmcore.machine.keyboard import Keyboard
 from vmcore.machine.scheduler import Cut, CutReason, Scheduler
@@ -58,6 +59,9 @@ from vmcore.model.events import (
     Powerdown,
     Reset,
     Shutdown,
+    Suspend,
+    SuspendDisk,
+    Wakeup,
     Watchdog,
 )
 from vmcore.model.exits import (
@@ -80,6 +84,7 @@ from vmcore.model.run_state import (
     RunState,
     ShutdownAction,
     ShutdownCause,
+    WakeReason,
     WatchdogAction,
 )
 
@@ -170,6 +175,9 @@ class Machine:
             turn=lambda: self._scheduler.turn,
             power_off=lambda: self._request(_PowerOff()),
             reset=lambda: self._request(_Reset()),
+            suspend=lambda: self._request(_Suspend()),
+            suspend_to_disk=lambda: self._request(_SuspendToDisk()),
+            wake=lambda reason: self._request(_Wake(reason)),
             debug_exit=lambda value: self._request(_DebugExit(value)),
             panicked=lambda info: self._request(_Panic(info)),
             watchdog_expired=lambda: self._request(_WatchdogExpired()),
@@ -271,6 +279,11 @@ class Machine:
         return self._off
 
     @property
+    def asleep(self) -> bool:
+        """Whether the guest sleeps in ACPI S3: no vCPU executes until something wakes it; time and clocks go on."""
+        return self._scheduler.asleep
+
+    @property
     def in_run(self) -> bool:
         """Whether a run is in progress."""
         return self._in_run
@@ -300,18 +313,22 @@ class Machine:
             case KeyInput(key, pressed):
                 if not self.board.key(key, pressed):
                     return False
+                self._wake_up(WakeReason.OTHER)
             case MouseMove(dx, dy, dz):
                 if not self.board.move_mouse(dx, dy, dz):
                     return False
             case MouseButton(button, pressed):
                 if not self.board.mouse_button(button, pressed):
                     return False
+                if pressed:
+                    self._wake_up(WakeReason.OTHER)
             case PowerButton():
-                self._emit(Powerdown())
-                self.board.press_power_button()
+                self._press_power_button()
+            case WakeUp():
+                if not self._wake_up(WakeReason.OTHER):
+                    return False
             case Nmi(cpu):
-                self.cpus[cpu].nmi()
-                self._scheduler.notice(cpu)
+                self._send_nmi(cpu)
             case HostReset(cause):
                 self._off = self._broken = None
                 self._requests.clear()
@@ -322,6 +339,10 @@ class Machine:
     def power_button(self) -> None:
         """Press the power button: the guest is asked to switch itself off."""
         self.apply(PowerButton())
+
+    def wake(self) -> bool:
+        """Wake the guest from ACPI S3; False where it does not sleep."""
+        return self.apply(WakeUp())
 
     def nmi(self, cpu: int = 0) -> None:
         """Send a non-maskable interrupt to one vCPU."""
@@ -336,6 +357,14 @@ class Machine:
         if self._in_run:
             raise UsageError("reset called from within a run: stop it first")
         self.apply(HostReset(cause))
+
+    def _press_power_button(self) -> None:
+        self._emit(Powerdown())
+        self.board.press_power_button()
+
+    def _send_nmi(self, cpu: int) -> None:
+        self.cpus[cpu].nmi()
+        self._scheduler.notice(cpu)
 
     def _send_serial(self, index: int, data: bytes) -> None:
         self.apply(SerialInput(index, data))
@@ -416,6 +445,13 @@ class Machine:
                     return self._shut_down(ShutdownCause.GUEST_SHUTDOWN)
                 case _Reset():
                     return self._guest_reset(stop_on_reset)
+                case _Suspend():
+                    self._suspend()
+                case _SuspendToDisk():
+                    self._emit(SuspendDisk())
+                    return self._shut_down(ShutdownCause.GUEST_SHUTDOWN)
+                case _Wake(reason):
+                    self._wake_up(reason)
                 case _Panic(info):
                     exit = self._panic(info)
                     if exit is not None:
@@ -449,14 +485,14 @@ class Machine:
             case WatchdogAction.RESET:
                 return self._guest_reset(stop_on_reset)
             case WatchdogAction.SHUTDOWN:
-                self.power_button()
+                self._press_power_button()
             case WatchdogAction.POWEROFF:
                 return self._switch_off(ShutdownRequested(ShutdownCause.NONE, guest=False))
             case WatchdogAction.PAUSE:
                 return self._pause(RunState.WATCHDOG)
             case WatchdogAction.INJECT_NMI:
                 for index in range(len(self.cpus)):
-                    self.nmi(index)
+                    self._send_nmi(index)
             case WatchdogAction.DEBUG | WatchdogAction.NONE:
                 pass
         return None
@@ -467,12 +503,17 @@ class Machine:
         return PauseRequested(state)
 
     def _is_deaf(self) -> bool:
-        """All vCPUs are halted: whether nothing but an input can wake one, and nobody else waits for the time to
-        pass.
+        """All vCPUs are halted, or the machine sleeps: whether nothing but an input can wake one, and nobody else
+        waits for the time to pass.
         """
+        if self.asleep:
+            return not self.board.wakes_by_itself and self._own_timers_only()
         if any(cpu.rflags & Flags.IF and cpu.activity == Activity.HALTED for cpu in self.cpus):
             return False
-        return not self.board.interrupts_the_deaf and all(timer.order <= self._own_timers for timer in self.clock.armed)
+        return not self.board.interrupts_the_deaf and self._own_timers_only()
+
+    def _own_timers_only(self) -> bool:
+        return all(timer.order <= self._own_timers for timer in self.clock.armed)
 
     def _triple_fault(self, index: int, stop_on_reset: bool) -> Exit | None:
         self._emit(GuestFault(index, self._pc(index), self.instructions))
@@ -516,6 +557,33 @@ class Machine:
             write_segments(self.memory, self._image)
             start_cpus(self.cpus, self._image)
             self.board.booted(self._image)
+
+    # --- sleep
+
+    def _suspend(self) -> None:
+        self._scheduler.asleep = True
+        self._emit(Suspend())
+        self.board.suspended()
+
+    def _wake_up(self, reason: WakeReason) -> bool:
+        """End a sleep: the machine is reset without saying so, and firmware finds its way back to the guest in what
+        memory holds.  False, and nothing done, where there is no sleep.
+        """
+        if not self.asleep:
+            return False
+        for cpu in self.cpus:
+            cpu.reset()
+        self._scheduler.reset()
+        self.board.reset()
+        image = self._image
+        if image is not None:
+            program_msrs(self.cpus, image)
+            if not image.has_firmware:
+                start_cpus(self.cpus, image)
+            self.board.booted(image)
+        self.board.woken(reason)
+        self._emit(Wakeup())
+        return True
 
     # --- when a device model raises
 
@@ -673,6 +741,21 @@ class _Reset:
 
 
 @frozen
+class _Suspend:
+    pass
+
+
+@frozen
+class _SuspendToDisk:
+    pass
+
+
+@frozen
+class _Wake:
+    reason: WakeReason
+
+
+@frozen
 class _Panic:
     info: GuestPanicInformation | None
 
@@ -682,4 +765,4 @@ class _WatchdogExpired:
     pass
 
 
-_Request = _Stop | _DebugExit | _PowerOff | _Reset | _Panic | _WatchdogExpired
+_Request = _Stop | _DebugExit | _PowerOff | _Reset | _Suspend | _SuspendToDisk | _Wake | _Panic | _WatchdogExpired

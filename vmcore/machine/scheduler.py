@@ -89,13 +89,14 @@ class Cut:
 class SchedulerState:
     """Everything that decides what runs next: guest time, instructions retired by all, whose turn it is, how many
     instructions of
-    it are used, and the busy vCPUs as a bit mask."""
+    it are used, the busy vCPUs as a bit mask, and whether the machine sleeps."""
 
     now_ns: int
     instructions: int
     turn: int
     used: int
     busy: int
+    asleep: bool
 
 
 _CUTS: Final = {
@@ -123,6 +124,8 @@ class Scheduler:
         self._current = self.cpus[0]
         self._turn_start = self._current.instructions
         self._busy = 1
+        self.asleep = False
+        """Whether the machine sleeps (ACPI S3): no vCPU takes turns, whatever happens to it, until `reset`."""
         # Time and instructions of the machine are those of the vCPU whose turn it is, plus an offset.
         self._ns_offset = start_ns - self._current.instructions * instruction_ns
         self._count_offset = sum(cpu.instructions for cpu in self.cpus) - self._current.instructions
@@ -185,9 +188,10 @@ class Scheduler:
         self._busy &= ~(1 << index)
 
     def reset(self) -> None:
-        """After a reset of all vCPUs: the first is busy, the others wait.  Time goes on."""
+        """After a reset of all vCPUs: the first is busy, the others wait.  Time goes on.  Ends a sleep."""
         self._pass_to(0)
         self._busy = 1
+        self.asleep = False
 
     def _rearmed(self) -> None:
         if self._inside:
@@ -272,7 +276,7 @@ class Scheduler:
         one.
         """
         busy = self._busy
-        if not busy:
+        if not busy or self.asleep:
             return False
         here = 1 << self._turn
         if not busy & here or (busy != here and self._current.instructions - self._turn_start >= self.quantum):
@@ -309,6 +313,7 @@ class Scheduler:
             turn=self._turn,
             used=self._current.instructions - self._turn_start,
             busy=self._busy,
+            asleep=self.asleep,
         )
 
     def restore(self, state: SchedulerState) -> None:
@@ -319,4 +324,5 @@ class Scheduler:
         self._ns_offset = state.now_ns - cpu.instructions * self.instruction_ns
         self._count_offset = state.instructions - cpu.instructions
         self._busy = state.busy
+        self.asleep = state.asleep
         self._stop = self._requested = False

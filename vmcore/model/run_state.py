@@ -50,6 +50,7 @@ __all__ = [
     "ShutdownAction",
     "ShutdownCause",
     "StatusInfo",
+    "WakeReason",
     "WatchdogAction",
     "may_follow",
     "said_on",
@@ -142,6 +143,15 @@ class WatchdogAction(StrEnum):
     DEBUG = "debug"
     NONE = "none"
     INJECT_NMI = "inject-nmi"
+
+
+class WakeReason(StrEnum):
+    """What woke a machine from ACPI S3, as its fixed hardware tells the guest."""
+
+    RTC = "rtc"
+    """The alarm of the real-time clock."""
+    OTHER = "other"
+    """The user: `system_wakeup`, a key, a button of the mouse."""
 
 
 @enum

@@ -332,6 +332,7 @@ COMMANDS: Final = (
     _Command("stop|s", "", "pause the guest", _plain("stop|s", lambda vm: vm.stop())),
     _Command("system_powerdown", "", "press the power button", _plain("system_powerdown", lambda vm: vm.powerdown())),
     _Command("system_reset", "", "press the reset button", _plain("system_reset", lambda vm: vm.reset())),
+    _Command("system_wakeup", "", "wake a guest that sleeps", _plain("system_wakeup", lambda vm: vm.wake())),
     _Command("x", "/fmt addr", "show linear memory", _x),
     _Command("xp", "/fmt addr", "show physical memory", _xp),
 )

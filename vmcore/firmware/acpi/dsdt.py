@@ -1,4 +1,4 @@
-"""The definition block (DSDT) of the PC: processors, ISA devices, sleep state S5.
+"""The definition block (DSDT) of the PC: processors, ISA devices, sleep states.
 
 Sources: ACPI specification 6.5, chapters 5, 6 and 7; plug-and-play ids from Microsoft's list of EISA ids.
 """
@@ -17,9 +17,14 @@ def definition_block(layout: PlatformLayout) -> bytes:
 
 
 def _sleep_states(layout: PlatformLayout) -> bytes:
-    """S5 alone: the machine can be switched off but not sleep."""
-    values = (layout.s5_sleep_type, layout.s5_sleep_type, 0, 0)
-    return aml.name("\\_S5", aml.package(aml.integer(value) for value in values))
+    """What to write to SLP_TYP for each sleep state (7.4.2).  S3 needs a FACS that can be written."""
+    types = {"\\_S3": layout.s3_sleep_type if layout.facs else None, "\\_S4": layout.s4_sleep_type}
+    types["\\_S5"] = layout.s5_sleep_type
+    return b"".join(
+        aml.name(name, aml.package(aml.integer(value) for value in (kind, kind, 0, 0)))
+        for name, kind in types.items()
+        if kind is not None
+    )
 
 
 def _processors(layout: PlatformLayout) -> list[bytes]:

@@ -5,7 +5,7 @@
 ;
 ; The 8 KiB end at the top of the first megabyte (F000:E000 to F000:FFFF).  The table `config` is filled in by rom.py.
 ; Sources: IBM PC AT Technical Reference (1985) for interrupts, BIOS data area and fixed addresses; ACPI specification
-; 6.5, section 15 for INT 15h E820h; "Enhanced Disk Drive" (T13 1572D) for INT 13h 41h-48h; R. Brown's interrupt list
+; 6.5, section 15 for INT 15h E820h and 5.2.10 for the way back from sleep; "Enhanced Disk Drive" (T13 1572D) for INT 13h 41h-48h; R. Brown's interrupt list
 ; for what programs expect beyond these.  Disks are reached through the port device in vmcore/devices/bios_disk.py.
 
         bits 16
@@ -170,6 +170,8 @@ post:
         out CMOS + 1, al
         mov bx, BDA
         mov ds, bx
+        cmp ah, 0xFE
+        je wake
         cmp ah, 0x0A
         je .resume
         cmp ah, 0x05
@@ -305,6 +307,53 @@ post:
         xor edi, edi
         xor ebp, ebp
         jmp far [cs:config.ip]
+
+; Shutdown code FEh: the machine wakes from ACPI S3 and memory holds what it held.  The system has written to the FACS
+; where it goes on: in real mode, or with the long vector in flat 32-bit mode.  Nothing but the area of the BIOS is
+; written to, so there is no stack.
+wake:
+        mov esi, [cs:config.facs]
+        test esi, esi
+        jz post.boot
+        mov dx, [cs:config.smi]
+        mov al, [cs:config.acpi_enable]         ; The system finds ACPI mode on.
+        out dx, al
+        o32 lgdt [cs:flat_gdt_register]
+        mov eax, cr0
+        or al, 1
+        mov cr0, eax
+        mov bx, 8
+        mov ds, bx
+        a32 mov edi, [esi + 12]
+        a32 mov ecx, [esi + 24]
+        test ecx, ecx
+        jnz .flat
+        mov bx, 16
+        mov ds, bx
+        and al, 0xFE
+        mov cr0, eax
+        mov bx, BDA
+        mov ds, bx
+        test edi, edi
+        jz post.boot
+        mov ax, di
+        and ax, 15
+        mov [B_RESUME], ax
+        shr edi, 4
+        mov [B_RESUME + 2], di
+        jmp far [B_RESUME]
+.flat:
+        mov bx, 32
+        mov ds, bx
+        mov es, bx
+        mov fs, bx
+        mov gs, bx
+        mov ss, bx
+        jmp dword 24:0xF0000 + .flat_code
+        bits 32
+.flat_code:
+        jmp ecx
+        bits 16
 
 ; Vector table: (offset in the interrupt table, handler).
 vectors:
@@ -2479,6 +2528,8 @@ flat_gdt:
         dq 0
         dq 0x008F93000000FFFF                   ; 4 GiB of data
         dq 0x000093000000FFFF                   ; 64 KiB of data
+        dq 0x00CF9B000000FFFF                   ; 4 GiB of 32-bit code and of data
+        dq 0x00CF93000000FFFF
 flat_gdt_register:
         dw flat_gdt_register - flat_gdt - 1
         dd 0xF0000 + flat_gdt
@@ -2560,6 +2611,9 @@ config:
 .data:          dw 0
 .sp:            dw 0
 .ss:            dw 0
+.smi:           dw 0xB2
+.facs:          dd 0
+.acpi_enable:   db 0xF1
         times 0x40 - ($ - config) db 0
 .map:
         times 32 * 20 db 0

@@ -19,6 +19,7 @@ __all__ = ["ROM_ADDRESS", "Jump", "assembled", "reset_state", "segment"]
 ROM_ADDRESS = 0xFE000
 """Where the ROM starts; it ends at 1 MiB."""
 CONFIG = 0x1C00
+WAKING = CONFIG + 0x2A
 MAP = CONFIG + 0x40
 MAP_LINES = 32
 
@@ -84,6 +85,7 @@ def segment(
     if start is not None:
         fixed += struct.pack("<HHHHH", start.offset, start.segment, start.data, start.stack[1], start.stack[0])
     rom[CONFIG + 4 : CONFIG + 4 + len(fixed)] = fixed
+    struct.pack_into("<HIB", rom, WAKING, layout.smi_command, layout.facs, layout.acpi_enable)
     for number, line in enumerate(ranges):
         struct.pack_into("<QQI", rom, MAP + 20 * number, line.start, line.size, line.kind)
     return LoadSegment(ROM_ADDRESS, bytes(rom), "BIOS", rom=True)

@@ -56,6 +56,12 @@ async def system_powerdown(vm: VirtualMachine) -> None:
     await vm.powerdown()
 
 
+@command("system_wakeup", since="1.1")
+async def system_wakeup(vm: VirtualMachine) -> None:
+    """Wake a guest that sleeps in ACPI S3.  GenericError where it does not."""
+    await vm.wake()
+
+
 @command("quit", allow_preconfig=True, since="0.14")
 async def quit(vm: VirtualMachine, *, monitor: Monitor) -> None:
     """Switch the machine off, whatever its shutdown action; the connection ends behind the answer."""
