@@ -21,6 +21,7 @@ from vmcore.devices.coprocessor import Coprocessor
 from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
 from vmcore.devices.dma8237 import Dma8237
+from vmcore.devices.fdc82077 import Fdc82077
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ide_bus_master import IdeBusMaster
 from vmcore.devices.ide_channel import IdeChannel
@@ -157,6 +158,15 @@ def _interrupts(pic: Pic8259, random: Random) -> None:
         pic.acknowledge()
 
 
+def _fdc(around: Surroundings) -> Device[Any]:
+    memory = PhysicalMemory()
+    memory.map_ram(0, 0x20000)
+    channel = Dma8237(memory).channel(2)
+    medium = MemoryNode("floppy", bytes(2880 * 512))
+    drives = [Drive("floppy0", DriveKind.FLOPPY, medium, emit=around.told("event")), Drive("floppy1", DriveKind.FLOPPY)]
+    return Fdc82077(around.line("irq6"), channel, around.clock, drives)
+
+
 def _transfers(dma: Dma8237, random: Random) -> None:
     channel = dma.channel(random.choice((0, 1, 2, 3, 5, 6, 7)))
     what = random.randrange(3)
@@ -215,6 +225,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
     DebugExitPort: Factory(lambda a: DebugExitPort(a.told("exit")), 4),
     Debugcon: Factory(lambda a: Debugcon(a.told("data")), 1),
     Dma8237: Factory(lambda a: Dma8237(PhysicalMemory()), 0x40, outside=_transfers),
+    Fdc82077: Factory(_fdc, 8, outside=lambda fdc, random: fdc.medium_changed(0), kept=("drives",), pause=100_000),
     I8042: Factory(_i8042, 5, outside=_hands, pause=50_000),
     IdeBusMaster: Factory(_bus_master, 8),
     IdeChannel: Factory(_ide, 9, outside=_commands, pause=50_000),
