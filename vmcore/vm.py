@@ -19,14 +19,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
-from types import TracebackType, UnionType
+from types import MappingProxyType, TracebackType, UnionType
 from typing import Any, Final, Literal, Self, TypeVar, final
 
 import trio
 
+from vmcore.chardev.text import Wanted
 from vmcore.engine import Cpu, PhysicalMemory
 from vmcore.hardware.tree import ObjectTree
 from vmcore.machine.actions import Actions
@@ -49,6 +50,7 @@ from vmcore.model.exits import (
 )
 from vmcore.model.run_state import RebootAction, RunState, ShutdownAction, ShutdownCause
 from vmcore.model.units import SECOND
+from vmcore.shell.chardevs.facet import Chardevs
 from vmcore.shell.deadlines import Alarm, Alarms
 from vmcore.shell.descriptors import DescriptorSets
 from vmcore.shell.dump import Dump
@@ -60,6 +62,7 @@ from vmcore.shell.power import PowerControl
 from vmcore.shell.qom import ObjectModel
 from vmcore.shell.queries import Queries
 from vmcore.shell.serial import SerialStream
+from vmcore.shell.sole_error import sole_error
 
 __all__ = ["VirtualMachine"]
 
@@ -90,6 +93,8 @@ class VirtualMachine(PowerControl):
     pace: None (the guest runs as fast as it can and idle time is skipped) or "real-time" (a free-running guest's
     clock is held back
     to the host's).
+    chardevs, attach: character devices ("socket,id=a,path=/tmp/a,server=on,wait=off"), and which of them is plugged
+    into which port ({"serial0": "a"}): see `vm.chardevs`.
     incoming: None, or where a migrated guest comes from: "file:PATH", which is read on entering, or "defer", for a
     later `migrate_incoming`; until then the machine is in state INMIGRATE.
 
@@ -102,6 +107,8 @@ class VirtualMachine(PowerControl):
         /,
         *,
         pace: Literal["real-time"] | None = None,
+        chardevs: Sequence[str | Wanted] = (),
+        attach: Mapping[str, str] = MappingProxyType({}),
         incoming: str | None = None,
         **fields: Any,
     ) -> None:
@@ -146,6 +153,8 @@ class VirtualMachine(PowerControl):
         """The object tree by paths and types."""
         self.input: Final = Input(self)
         """Keyboard and mouse."""
+        self.chardevs: Final = Chardevs(self, chardevs, attach)
+        """Character devices: sockets, pseudo terminals, files, ... for serial ports and debug consoles."""
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> VirtualMachine:
@@ -181,14 +190,15 @@ class VirtualMachine(PowerControl):
         self._start_plumbing(self._run_freely, "vmcore driver")
         if self._incoming is not None:
             self._state = RunState.INMIGRATE
-            if self._incoming != "defer":
-                await self._begin_with(self._incoming)
+        await self._begin_with(self._incoming)
         return self
 
-    async def _begin_with(self, incoming: str) -> None:
-        """Take the guest on entering; where that fails, nothing was entered."""
+    async def _begin_with(self, incoming: str | None) -> None:
+        """Open character devices, and take the guest, on entering; where that fails, nothing was entered."""
         try:
-            await self.migrate_incoming(incoming)
+            await self.chardevs._begin()
+            if incoming not in (None, "defer"):
+                await self.migrate_incoming(incoming)
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -202,7 +212,7 @@ class VirtualMachine(PowerControl):
         try:
             return await self._nursery_manager.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            sole = _sole(group)
+            sole = sole_error(group)
         finally:
             self._finish()
         if sole is error:
@@ -229,6 +239,7 @@ class VirtualMachine(PowerControl):
         self._thread.join()
         self._flush()
         self._machine.on_event = None
+        self.chardevs._end()
         self.fdsets.close()
         self.events._end()
         for stream in self._serial:
@@ -834,20 +845,3 @@ def _ns(seconds: float) -> int:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
         raise UsageError(f"{seconds!r}: expected a number of seconds from 0 up")
     return round(seconds * SECOND)
-
-
-def _sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that a group is about: the only one in it, or a KeyboardInterrupt, which wins; else the group."""
-    leaves = list(_leaves(group))
-    for leaf in leaves:
-        if isinstance(leaf, KeyboardInterrupt):
-            return leaf
-    return leaves[0] if len(leaves) == 1 else group
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from vmcore import MachineConfig
-from vmcore.cli.keyed import pairs
 from vmcore.cli.options import RunOptions, parse
 from vmcore.model.command_line import OPTIONS
 from vmcore.model.errors import ConfigError
+from vmcore.model.keyed import pairs
 from vmcore.model.run_state import PanicAction, WatchdogAction
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -61,7 +61,7 @@ def test_identifiers_are_compressed_as_windows_and_linux_read_them() -> None:
 
 def test_resource_templates_end_with_their_tag() -> None:
     template = aml.resource_template(aml.io(0x3F8, 8), aml.irq(4), aml.memory32_fixed(0xFED00000, 0x400))
-    content = bytes.fromhex("4701f803f8030108" "221000" "860900010000d0fe00040000" "7900")
+    content = bytes.fromhex("4701f803f8030108221000860900010000d0fe000400007900")
     assert template == b"\x11" + bytes([len(content) + 3, 0x0A, len(content)]) + content
 
 

@@ -44,6 +44,10 @@ class Client:
         self._stream = stream
         self._buffer = b""
 
+    async def close(self) -> None:
+        """Leave."""
+        await self._stream.aclose()
+
     async def message(self) -> dict[str, Any]:
         while b"\r\n" not in self._buffer:
             data = await self._stream.receive_some()

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from vmcore.cli.keyed import typed
 from vmcore.machine.config import DeviceOption, FlatImage, MachineConfig
 from vmcore.model.command_line import OPTIONS, Option
 from vmcore.model.errors import ConfigError
+from vmcore.model.keyed import typed
 from vmcore.model.run_state import RebootAction, ShutdownAction
 
 __all__ = ["DemoOptions", "Endpoint", "RunOptions", "parse"]

@@ -21,6 +21,7 @@ __all__ = [
     "MouseMove",
     "Nmi",
     "PowerButton",
+    "SerialBreak",
     "SerialInput",
     "WakeUp",
 ]
@@ -32,6 +33,13 @@ class SerialInput:
 
     port: int
     data: bytes
+
+
+@frozen
+class SerialBreak:
+    """A break at a serial port: its line is held at space for longer than a character."""
+
+    port: int
 
 
 @frozen
@@ -83,7 +91,9 @@ class HostReset:
     cause: ShutdownCause
 
 
-Input: TypeAlias = SerialInput | KeyInput | MouseMove | MouseButton | PowerButton | WakeUp | Nmi | HostReset
+Input: TypeAlias = (
+    SerialInput | SerialBreak | KeyInput | MouseMove | MouseButton | PowerButton | WakeUp | Nmi | HostReset
+)
 
 
 @frozen

@@ -43,6 +43,7 @@ from vmcore.machine.inputs import (
     MouseMove,
     Nmi,
     PowerButton,
+    SerialBreak,
     SerialInput,
     WakeUp,
 )
@@ -310,6 +311,9 @@ class Machine:
         match what:
             case SerialInput(port, data):
                 self.serial[port].apply(data)
+            case SerialBreak(port):
+                if not self.serial[port].break_():
+                    return False
             case KeyInput(key, pressed):
                 if not self.board.key(key, pressed):
                     return False

@@ -43,6 +43,7 @@ class SerialPort(SerialBackend):
         "_waiting",
         "dropped",
         "index",
+        "on_drained",
         "sent",
     )
 
@@ -57,6 +58,8 @@ class SerialPort(SerialBackend):
         """Bytes that the guest has sent since the machine was built."""
         self.dropped = 0
         """Bytes of output that nobody took and that had to give way."""
+        self.on_drained: Callable[[], None] | None = None
+        """Called when all input has found room in the UART, maybe from within a run; it must not raise."""
         self._outbox = bytearray()
         self._tail = bytearray()
         self._waiting = bytearray()
@@ -148,6 +151,10 @@ class SerialPort(SerialBackend):
         self._waiting += data
         self._offer()
 
+    def break_(self) -> bool:
+        """Hold the line at space for longer than a character; False where the UART has no room for that."""
+        return self._uart is not None and self._uart.receive_break()
+
     def save(self) -> SerialPortState:
         """Pending input.  Output that the guest has sent is gone from the machine."""
         return SerialPortState(bytes(self._waiting))
@@ -157,8 +164,14 @@ class SerialPort(SerialBackend):
         self._waiting[:] = state.waiting
         self._outbox.clear()
         self._tail.clear()
+        self._tell_drained()
 
     def _offer(self) -> None:
         if self._waiting and self._uart is not None:
             accepted = self._uart.receive(bytes(self._waiting))
             del self._waiting[:accepted]
+            self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if not self._waiting and self.on_drained is not None:
+            self.on_drained()

@@ -14,8 +14,9 @@ from typing import Final
 from attrs import frozen
 
 from vmcore.model.misc import CommandLineOptionInfo, CommandLineParameterInfo, CommandLineParameterType
+from vmcore.model.units import MIB
 
-__all__ = ["OPTIONS", "Option", "Parameter", "described"]
+__all__ = ["CHARDEV_PARAMETERS", "OPTIONS", "Option", "Parameter", "described"]
 
 _BOOLEAN: Final = CommandLineParameterType.BOOLEAN
 _NUMBER: Final = CommandLineParameterType.NUMBER
@@ -24,12 +25,16 @@ _SIZE: Final = CommandLineParameterType.SIZE
 
 @frozen(kw_only=True)
 class Parameter:
-    """A parameter of an option.  help: a few words; default: as a user would write it, None for nothing."""
+    """A parameter of an option.
+
+    help: a few words; default: as a user would write it, None for nothing; unit: of a size that is a bare number.
+    """
 
     name: str
     type: CommandLineParameterType = CommandLineParameterType.STRING
     help: str
     default: str | None = None
+    unit: int = 1
 
 
 @frozen(kw_only=True)
@@ -63,6 +68,41 @@ class Option:
         return self.name.replace("-", "_")
 
 
+CHARDEV_PARAMETERS: Final = (
+    Parameter(name="backend", help="null, file, pipe, socket, udp, pty, stdio, serial, ringbuf or mux"),
+    Parameter(name="id", help="its label"),
+    Parameter(name="path", help="file, pipe, serial: where; socket: a Unix socket"),
+    Parameter(name="input-path", help="file: where input comes from"),
+    Parameter(name="append", type=_BOOLEAN, help="file: behind what is there"),
+    Parameter(name="host", help="socket, udp: name or address"),
+    Parameter(name="port", help="socket, udp: number or name of the service"),
+    Parameter(name="to", type=_NUMBER, help="socket: the last port to try"),
+    Parameter(name="ipv4", type=_BOOLEAN, help="socket: IPv4"),
+    Parameter(name="ipv6", type=_BOOLEAN, help="socket: IPv6"),
+    Parameter(name="abstract", type=_BOOLEAN, help="socket: in Linux's abstract name space"),
+    Parameter(name="tight", type=_BOOLEAN, help="socket: the abstract name is not padded"),
+    Parameter(name="fd", help="socket: an inherited descriptor"),
+    Parameter(name="server", type=_BOOLEAN, help="socket: it listens"),
+    Parameter(name="wait", type=_BOOLEAN, help="socket: a server waits for its client before the machine begins"),
+    Parameter(name="telnet", type=_BOOLEAN, help="socket: the telnet protocol"),
+    Parameter(name="tn3270", type=_BOOLEAN, help="socket: not supported"),
+    Parameter(name="websocket", type=_BOOLEAN, help="socket: not supported"),
+    Parameter(name="reconnect", type=_NUMBER, help="socket: a client tries again after so many seconds"),
+    Parameter(name="nodelay", type=_BOOLEAN, help="socket: small packets at once, as by default"),
+    Parameter(name="delay", type=_BOOLEAN, help="socket: the opposite"),
+    Parameter(name="tls-creds", help="socket: not supported"),
+    Parameter(name="tls-authz", help="socket: not supported"),
+    Parameter(name="localaddr", help="udp: address of this end"),
+    Parameter(name="localport", help="udp: port of this end"),
+    Parameter(name="size", type=_SIZE, help="ringbuf: bytes, a power of two"),
+    Parameter(name="signal", type=_BOOLEAN, help="stdio: Ctrl-C ends the process, as by default"),
+    Parameter(name="chardev", help="mux: the device below"),
+    Parameter(name="mux", type=_BOOLEAN, help="several front ends share it"),
+    Parameter(name="logfile", help="output goes there too"),
+    Parameter(name="logappend", type=_BOOLEAN, help="behind what is there"),
+)
+"""Parameters of a character device, of whatever kind."""
+
 OPTIONS: Final = (
     Option(
         name="board",
@@ -84,7 +124,7 @@ OPTIONS: Final = (
         aliases=("m",),
         metavar="SIZE",
         help="RAM: 512M, 2G; a bare number is in MiB",
-        parameters=(Parameter(name="size", type=_SIZE, help="RAM", default="128M"),),
+        parameters=(Parameter(name="size", type=_SIZE, help="RAM", default="128M", unit=MIB),),
         implied="size",
     ),
     Option(

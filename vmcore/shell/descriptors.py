@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from typing import final
+from typing import Final, final
 
 from attrs import frozen
 
 from vmcore.model.errors import UsageError
 
-__all__ = ["DescriptorSets", "HeldDescriptor"]
+__all__ = ["PREFIX", "DescriptorSets", "HeldDescriptor"]
+
+PREFIX: Final = "/dev/fdset/"
+"""What the path of a set begins with; its number follows."""
 
 
 @frozen
@@ -46,6 +50,17 @@ class DescriptorSets:
             held.remove(h)
         if not held:
             del self._sets[number]
+
+    def open(self, path: str, access: int) -> int:
+        """A duplicate of the descriptor that "/dev/fdset/N" stands for: the first of the set that allows the access
+        (os.O_RDONLY, os.O_WRONLY or os.O_RDWR).  UsageError if there is none.
+        """
+        number = path.removeprefix(PREFIX)
+        held = self._sets.get(int(number), []) if number.isdecimal() else []
+        for h in held:
+            if fcntl.fcntl(h.fd, fcntl.F_GETFL) & os.O_ACCMODE in (access, os.O_RDWR):
+                return fcntl.fcntl(h.fd, fcntl.F_DUPFD_CLOEXEC, 0)
+        raise UsageError(f"Could not open '{path}': no descriptor for this access is in the set")
 
     def all(self) -> dict[int, tuple[HeldDescriptor, ...]]:
         """Every set by its number."""

@@ -110,6 +110,8 @@ class SerialStream(trio.abc.HalfCloseableStream):
         self._readers = False
         self.on_output: Callable[[bytes], None] | None = None
         """Gets output instead of the stream, in the engine thread, at the instruction that sent it (a pass-through)."""
+        self.taps: tuple[Callable[[bytes], None], ...] = ()
+        """Get output too, in the same way: character devices that are plugged into the port."""
         port.on_output = self._feed
         port.at_once = False
 
@@ -260,6 +262,11 @@ class SerialStream(trio.abc.HalfCloseableStream):
     # --- from the engine thread
 
     def _feed(self, data: bytes) -> None:
+        self._keep(data)
+        for tap in self.taps:
+            tap(data)
+
+    def _keep(self, data: bytes) -> None:
         if self.on_output is not None:
             self.on_output(data)
             return

@@ -1,4 +1,4 @@
-"""Values of the form `first,name=value,name`, as options of QEMU's command line have them."""
+"""Values of the form `first,name=value,flag,noflag`, as options of QEMU's command line have them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from vmcore.model.command_line import Parameter
 from vmcore.model.errors import ConfigError
 from vmcore.model.misc import CommandLineParameterType
-from vmcore.model.units import MIB, parse_size
+from vmcore.model.units import parse_size
 
 __all__ = ["pairs", "typed"]
 
@@ -49,10 +49,16 @@ def typed(
     out: dict[str, str | int | bool] = {}
     for text in texts:
         for name, value in pairs(text, implied):
+            if value is None and name.startswith("no") and name not in known and _is_boolean(known.get(name[2:])):
+                name, value = name[2:], "off"
             if name not in known:
                 raise ConfigError(f"{option}.{name}", value, f"no such parameter: there are {', '.join(known)}")
             out[name] = _value(f"{option}.{name}", known, name, value)
     return out
+
+
+def _is_boolean(parameter: Parameter | None) -> bool:
+    return parameter is not None and parameter.type is CommandLineParameterType.BOOLEAN
 
 
 def _value(path: str, known: Mapping[str, Parameter], name: str, value: str | None) -> str | int | bool:
@@ -70,8 +76,7 @@ def _value(path: str, known: Mapping[str, Parameter], name: str, value: str | No
                 raise ConfigError(path, value, "a number from 0 up")
             return number
         case CommandLineParameterType.SIZE:
-            # As for QEMU's -m, a bare number is in MiB.
-            return int(value) * MIB if value is not None and value.isdecimal() else parse_size(value or "", path)
+            return parse_size(value or "", path) * (known[name].unit if value and value.isdecimal() else 1)
         case _:
             if value is None:
                 raise ConfigError(path, None, f"{name}=VALUE")

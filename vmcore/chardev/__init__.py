@@ -1,0 +1,1 @@
+"""Character devices, as far as they need no event loop."""

@@ -1,0 +1,1 @@
+"""Character devices: bytes between the guest and something on the host."""
