@@ -281,7 +281,7 @@ def emit_tables(forms: list[Form]) -> str:
             f"    {{{form.prefixes}, {form.modrm_mask:#x}, {form.modrm_value:#x}, {form.mod}, {form.modes}, "
             f"{int(form.modrm)}, KIND_{form.reg_kind}, KIND_{form.rm_kind}, KIND_{form.opcode_reg}, "
             f"SIZE_{form.size}, {{{', '.join(immediates)}}}, "
-            f"{attributes}, {{{', '.join(features)}}}, {len(form.features)}, {int(form.feature_any)}, "
+            f'{attributes}, {{{", ".join(features)}}}, {len(form.features)}, {int(form.feature_any)}, '
             f'{form.vex_l}, {form.vex_w}, {int(form.vvvv)}, "{form.text}"}},'
         )
     out.append("};")
