@@ -7,11 +7,13 @@ from random import Random
 from typing import Any
 
 from attrs import define, field, frozen
+from pci_bench import PciBench
 from workbench import GuestTime
 
 from vmcore.block.drive import Drive, DriveKind
 from vmcore.block.protocols import MemoryNode, NullNode
 from vmcore.block.raw import RawDisk
+from vmcore.buses.pci_messages import MsixTable
 from vmcore.devices.acpi_pm import AcpiPm
 from vmcore.devices.apic_bus import ApicBus
 from vmcore.devices.ata_disk import AtaDisk
@@ -22,6 +24,8 @@ from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
 from vmcore.devices.dma8237 import Dma8237
 from vmcore.devices.fdc82077 import Fdc82077
+from vmcore.devices.fw_cfg import FwCfg
+from vmcore.devices.i440fx import I440fx
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ide_bus_master import IdeBusMaster
 from vmcore.devices.ide_channel import IdeChannel
@@ -29,6 +33,8 @@ from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import LocalApic
 from vmcore.devices.pci_host import PciHost
 from vmcore.devices.pic8259 import Pic8259
+from vmcore.devices.piix3 import Piix3
+from vmcore.devices.piix4_pm import Piix4Pm
 from vmcore.devices.pit8254 import Pit8254
 from vmcore.devices.port92 import Port92
 from vmcore.devices.post import PostPort
@@ -37,6 +43,7 @@ from vmcore.devices.reset_control import ResetControl
 from vmcore.devices.rtc_mc146818 import RtcMc146818
 from vmcore.devices.serial16550 import Serial16550
 from vmcore.devices.serial_backend import SerialBackend
+from vmcore.devices.shadow_memory import SHADOWED, ShadowMemory
 from vmcore.engine import PhysicalMemory
 from vmcore.hardware import Clock, Device, IrqLine
 
@@ -119,6 +126,24 @@ def _local_apic(around: Surroundings) -> Device[Any]:
         on_init=around.called("init"),
         on_startup=around.told("startup"),
     )
+
+
+def _pci(around: Surroundings) -> PciBench:
+    return PciBench(around.log)
+
+
+def _i440fx(around: Surroundings) -> Device[Any]:
+    bench = _pci(around)
+    rom = bench.decoder.allocate(0x20000, rom=True)
+    shadow = ShadowMemory(bench.decoder, bench.decoder.allocate(SHADOWED), [(0xE0000, rom)])
+    bridge: I440fx = bench.put(I440fx(shadow), 0)
+    return bridge
+
+
+def _fw_cfg(around: Surroundings) -> Device[Any]:
+    memory = PhysicalMemory()
+    memory.map_ram(0, 0x10000)
+    return FwCfg(memory, {0: b"QEMU", 1: b"\3\0\0\0", 0x19: bytes(64)})
 
 
 def _cable(uart: Serial16550, random: Random) -> None:
@@ -235,9 +260,24 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         (1, 2, 4, 8),
         outside=lambda apic, random: apic.set_input(random.randrange(24), random.random() < 0.5),
     ),
+    FwCfg: Factory(_fw_cfg, 12),
+    I440fx: Factory(_i440fx, 4),
     LocalApic: Factory(_local_apic, 0x400, (1, 2, 4, 8), outside=_processor),
-    PciHost: Factory(lambda a: PciHost(), 8),
+    PciHost: Factory(lambda a: PciHost(_pci(a).bus), 8),
+    MsixTable: Factory(
+        lambda a: MsixTable(5, lambda at, data: a.log.append(("message", at)), 2048, lambda: 0x8000), 2064
+    ),
     Pic8259: Factory(lambda a: Pic8259(a.line("intr")), 6, outside=_interrupts),
+    Piix3: Factory(
+        lambda a: _pci(a).put(Piix3({irq: a.line(f"irq{irq}") for irq in (5, 10, 11)}), 1),
+        4,
+        kept=("levels",),
+        outside=lambda bridge, random: random.choice(bridge.pirqs).output.set(random.random() < 0.5),
+    ),
+    Piix4Pm: Factory(
+        lambda a: _pci(a).put(Piix4Pm(AcpiPm(a.line("sci"), a.clock, a.told("sleep"))), 1, 3),
+        4,
+    ),
     Pit8254: Factory(lambda a: Pit8254(a.line("irq0"), a.clock), 5, pause=100_000),
     Port92: Factory(lambda a: Port92(a.line("a20"), a.called("reset")), 1, kept=("a20",)),
     PostPort: Factory(lambda a: PostPort(a.told("code")), 1),

@@ -13,7 +13,9 @@ import attrs
 import pytest
 from factories import FACTORIES, Surroundings
 
+import vmcore.buses
 import vmcore.devices
+from vmcore.buses.pci import PciFunction
 from vmcore.hardware import KEEP, READ, RO, WO, WRITE, Device, Register
 from vmcore.machine.canonical import encode
 
@@ -40,8 +42,11 @@ def accesses(
     places = [register.offset for register in kind.registers()]
     seen = []
     for _ in range(count):
+        if isinstance(device, PciFunction) and random.random() < 0.5:
+            seen.append(configuration(device, random))
+            continue
         size = random.choice(factory.sizes)
-        offset = random.choice(places) if random.random() < 0.8 else random.randrange(factory.length + 8)
+        offset = random.choice(places) if places and random.random() < 0.8 else random.randrange(factory.length + 8)
         value = random.choice((0, 1, (1 << 8 * size) - 1, random.getrandbits(8), random.getrandbits(8 * size)))
         value &= (1 << 8 * size) - 1
         mmio = 8 in factory.sizes
@@ -61,6 +66,19 @@ def accesses(
     return seen
 
 
+def configuration(function: PciFunction[Any], random: Random) -> int:
+    """A random access to configuration space."""
+    size = random.choice((1, 2, 4))
+    offset = random.choice((0x04, 0x10, 0x14, 0x18, 0x20, random.randrange(0x40) & ~3, random.randrange(256) & ~3))
+    offset += random.randrange(4 // size) * size
+    if random.random() < 0.5:
+        value = random.choice((0, 0xFFFF_FFFF, random.getrandbits(32), 7)) & (1 << 8 * size) - 1
+        function.config_write(offset, value, size)
+    value = function.config_read(offset, size)
+    assert 0 <= value < 1 << 8 * size
+    return value
+
+
 def encoded(state: object) -> bytes:
     data = bytearray()
     encode(state, data.extend)
@@ -69,7 +87,8 @@ def encoded(state: object) -> bytes:
 
 def test_every_device_is_in_the_table() -> None:
     found = set()
-    for module in pkgutil.iter_modules(vmcore.devices.__path__, "vmcore.devices."):
+    rooms = [(vmcore.devices.__path__, "vmcore.devices."), (vmcore.buses.__path__, "vmcore.buses.")]
+    for module in (module for path, prefix in rooms for module in pkgutil.iter_modules(path, prefix)):
         for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(kind, Device) and kind.__module__ == module.name and not inspect.isabstract(kind):
                 found.add(kind)

@@ -72,7 +72,7 @@ def test_the_fixed_table_tells_ports_and_interrupt_of_the_layout() -> None:
     fadt = read_tables(layout)[b"FACP"]
     assert struct.unpack_from("<HI", fadt, 46) == (11, 0xB2)
     assert fadt[52:54] == b"\xf1\xf0"
-    assert struct.unpack_from("<I4xI8xII", fadt, 56) == (0x700, 0x704, 0x708, 0x620)
+    assert struct.unpack_from("<I4xI8xII", fadt, 56) == (0x700, 0x704, 0x708, 0xAFE0)
     assert struct.unpack_from("<Q", fadt, 148 + 4) == (0x700,)
     assert struct.unpack_from("<BBBBQB", fadt, 116) == (1, 8, 0, 1, 0xCF9, 0x06)
     flags, boot = struct.unpack_from("<I", fadt, 112)[0], struct.unpack_from("<H", fadt, 109)[0]

@@ -14,6 +14,7 @@ from vmcore.engine import Cpu, PhysicalMemory
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.hardware.clock import Clock
+from vmcore.hardware.decoding import MemoryDecoder, PortDecoder
 from vmcore.hardware.device import Device
 from vmcore.hardware.emit import Emit
 from vmcore.hardware.memory_map import Alias, MemoryMap, Mmio, Ram, Rom
@@ -81,6 +82,10 @@ class Board(ABC):
         """What firmware tells the guest about the board."""
         self.memory_map = MemoryMap()
         self.ports = PortSpace()
+        self.memory_decoder = MemoryDecoder(services.memory, self.memory_map)
+        """What the guest can move in memory."""
+        self.port_decoder = PortDecoder(self.ports, self.connect_ports, self._disconnect_ports)
+        """What the guest can move among the ports."""
         self.devices: dict[str, Device[Any]] = {}
         """Every device by its path in the object tree, in the order in which they are reset, saved and restored."""
         self.uarts: list[Serial16550] = []
@@ -188,6 +193,8 @@ class Board(ABC):
                     )
         for claimed in self.ports.ranges:
             self.connect_ports(claimed)
+        self.memory_decoder.connect()
+        self.port_decoder.connect()
 
     def connect_ports(self, claimed: PortRange) -> None:
         """Let the guest's accesses to a range go to its device directly."""
@@ -205,6 +212,9 @@ class Board(ABC):
             readers=device.readers(),
             writers=device.writers(),
         )
+
+    def _disconnect_ports(self, claimed: PortRange) -> None:
+        self.services.memory.unmap_port(claimed.base, claimed.length)
 
     def disconnect(self) -> None:
         """Give all guest memory back to the host."""

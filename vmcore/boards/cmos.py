@@ -12,6 +12,8 @@ from vmcore.model.units import KIB, MIB
 __all__ = ["SHUTDOWN_CODE", "WAKES", "cmos_contents"]
 
 COPROCESSOR, MOUSE = 0x02, 0x04
+DISK_FLOPPY_CD = 0x12, 0x30
+"""In which order firmware tries to boot, as SeaBIOS and Bochs's BIOS read it: a nibble for each place."""
 
 SHUTDOWN_CODE = 0x0F
 """Index of the byte that tells firmware why the processor comes out of reset."""
@@ -36,6 +38,8 @@ def cmos_contents(layout: PlatformLayout) -> dict[int, int]:
         0x31: extended >> 8,
         0x34: beyond & 0xFF,
         0x35: beyond >> 8,
+        0x38: DISK_FLOPPY_CD[1],
+        0x3D: DISK_FLOPPY_CD[0],
         0x5B: high & 0xFF,
         0x5C: high >> 8 & 0xFF,
         0x5D: high >> 16 & 0xFF,

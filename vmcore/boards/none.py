@@ -32,6 +32,7 @@ def none_layout(*, memory: int, cpus: int, long_mode: bool = True, physical_bits
         mouse=False,
         rtc=False,
         acpi=False,
+        pci=False,
     )
 
 

@@ -24,18 +24,24 @@ from vmcore.block.raw import DiskBackend, RawDisk, RawDiskState
 from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices
 from vmcore.boards.cmos import SHUTDOWN_CODE, WAKES, cmos_contents
+from vmcore.boards.pci_setup import set_up
 from vmcore.boards.sleep import sleep_types
+from vmcore.buses.pci import PciBus, PciFunction
 from vmcore.devices.acpi_pm import PWRBTN, RTC, AcpiPm, SleepState
 from vmcore.devices.apic_bus import ApicBus, Delivery
 from vmcore.devices.bios_disk import PORTS as DISK_PORTS
 from vmcore.devices.bios_disk import BiosDisk
 from vmcore.devices.coprocessor import Coprocessor
 from vmcore.devices.dma8237 import Dma8237
+from vmcore.devices.fw_cfg import FwCfg
+from vmcore.devices.i440fx import I440fx
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import MASKED, LocalApic
 from vmcore.devices.pci_host import PciHost
 from vmcore.devices.pic8259 import Pic8259
+from vmcore.devices.piix3 import PIRQ, ROUTABLE, Piix3
+from vmcore.devices.piix4_pm import PM_BASE, PM_ENABLE, Piix4Pm
 from vmcore.devices.pit8254 import Pit8254
 from vmcore.devices.port92 import Port92
 from vmcore.devices.post import PostPort
@@ -43,11 +49,15 @@ from vmcore.devices.ps2_keyboard import Ps2Keyboard
 from vmcore.devices.reset_control import ResetControl
 from vmcore.devices.rtc_mc146818 import RtcMc146818
 from vmcore.devices.serial16550 import Serial16550
+from vmcore.devices.shadow_memory import SHADOWED, ShadowMemory
+from vmcore.firmware import fw_cfg
 from vmcore.firmware.boot_image import BootImage
+from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.platform import PlatformLayout, SerialPort
 from vmcore.hardware.clock import Timer
+from vmcore.hardware.decoding import Accessors, Claim, Registers
 from vmcore.hardware.irq import IrqLine, SharedLine
-from vmcore.hardware.memory_map import Alias, Mmio, Ram, Rom
+from vmcore.hardware.memory_map import Mmio, Ram
 from vmcore.model.run_state import WakeReason
 from vmcore.model.units import GIB, KIB, MIB, SECOND
 
@@ -67,10 +77,22 @@ TEXT_START: Final = 0xB8000
 TEXT_SIZE: Final = 32 * KIB
 ROM_START: Final = 0xC0000
 ROM_SIZE: Final = 256 * KIB
-RESET_ROM: Final = 0xFFFF_0000
+ISA_ROM_SIZE: Final = 128 * KIB
+ROM_ORDER: Final = 20
+TEXT_ORDER: Final = 1000
+"""Text memory shows where nothing else does: a video card hides it."""
 RESET_ROM_SIZE: Final = 64 * KIB
 APIC_PAGE: Final = 4 * KIB
+APIC_ORDER: Final = 0
+"""Local APICs hide everything that moves: the processor does not ask outside."""
 POST_PORT: Final = 0x80
+FW_CFG_PORT: Final = 0x510
+SOUTH_BRIDGE: Final = 1
+PIRQ_ROUTES: Final = (10, 10, 11, 11)
+PCI_MEMORY_END: Final = 0x40_0000
+"""So much below the IOAPIC is kept free for what chip sets have there."""
+MESSAGES: Final = 0xFEE
+"""Bits 20 and up of the addresses that message signalled interrupts are written to (SDM vol. 3, 11.11.1)."""
 
 # Model-specific registers whose meaning lies outside the processor core (SDM vol. 4, table 2-2).
 IA32_TSC: Final = 0x10
@@ -128,7 +150,8 @@ class PcWiringState:
 class PcBoard(Board):
     """An ISA PC.
 
-    layout: where things are, from `pc_layout`; disks: what the built-in BIOS can reach, by its drive numbers.
+    layout: where things are, from `pc_layout`; disks: what the built-in BIOS can reach, by its drive numbers;
+    firmware: what stands in for the built-in BIOS.
     """
 
     def __init__(
@@ -137,11 +160,15 @@ class PcBoard(Board):
         layout: PlatformLayout,
         disks: Mapping[int, DiskBackend],
         added: Sequence[AddedDevice] = (),
+        firmware: Firmware | None = None,
     ) -> None:
         super().__init__(services, layout)
-        self._apic_pages: set[int] | None = None
+        self._firmware = firmware
+        self._apic_pages: dict[int, Claim] = {}
+        self._shared_irqs: dict[int, SharedLine] = {}
         self._map_memory()
         self._build_interrupts()
+        self._build_pci()
         self._build_timers()
         self._build_coprocessor()
         self._build_dma()
@@ -149,24 +176,42 @@ class PcBoard(Board):
         self._build_serial()
         self._build_power()
         self._build_firmware_devices(disks)
+        if firmware is not None:
+            self._build_fw_cfg(firmware)
         add_devices(self, added)
-        self.connect()
-        self._apic_pages = set()
         self._place_apics()
+        self.connect()
 
     # --- memory
 
     def _map_memory(self) -> None:
         layout = self.layout
         self.memory_map.add(Ram(0, min(layout.memory, UPPER_MEMORY), "conventional"))
-        if layout.memory >= TEXT_START + TEXT_SIZE:
-            self.memory_map.add(Ram(TEXT_START, TEXT_SIZE, "text", TEXT_START))
         if layout.low_ram > MIB:
             self.memory_map.add(Ram(MIB, layout.low_ram - MIB, "extended", MIB))
         if layout.high_ram:
             self.memory_map.add(Ram(4 * GIB, layout.high_ram, "above 4 GiB", layout.low_ram))
-        self.memory_map.add(Rom(ROM_START, ROM_SIZE, "rom", bytes(ROM_SIZE)))
-        self.memory_map.add(Alias(RESET_ROM, RESET_ROM_SIZE, "reset rom", MIB - RESET_ROM_SIZE))
+        self._build_upper_memory()
+
+    def _build_upper_memory(self) -> None:
+        """ROM, and the RAM under it; the host bridge decides what shows."""
+        decoder = self.memory_decoder
+        if self._firmware is None:
+            rom = decoder.allocate(ROM_SIZE, rom=True)
+            low, top = (ROM_START, rom), rom.part(ROM_SIZE - RESET_ROM_SIZE, RESET_ROM_SIZE)
+        else:
+            # The chip is at the top of 4 GiB; its last 128 KiB show again where PCs have always had their BIOS.
+            image = self._firmware.image
+            size = len(image)
+            top = decoder.allocate(size, rom=True, contents=image)
+            shown = min(size, ISA_ROM_SIZE)
+            low = MIB - shown, top.part(size - shown, shown)
+        decoder.add(Claim(4 * GIB - top.size, top.size, top, (ROM_ORDER, 0), "reset rom"))
+        ram = decoder.allocate(SHADOWED)
+        if self.layout.memory >= TEXT_START + TEXT_SIZE:
+            text = ram.part(TEXT_START - UPPER_MEMORY, TEXT_SIZE)
+            decoder.add(Claim(TEXT_START, TEXT_SIZE, text, (TEXT_ORDER, 0), "text"))
+        self._shadow = ShadowMemory(decoder, ram, [low])
 
     # --- interrupts
 
@@ -207,6 +252,10 @@ class PcBoard(Board):
 
     def isa_irq(self, number: int, name: str) -> IrqLine:
         """A line to input `number` of the 8259s and of the IOAPIC."""
+        shared = self._shared_irqs.get(number)
+        return self._isa_line(number) if shared is None else shared.input(name)
+
+    def _isa_line(self, number: int) -> IrqLine:
         to_pic = self.pic.input(number)
         to_ioapic = self.ioapic.input(TIMER_PIN if number == TIMER_IRQ else number)
 
@@ -214,7 +263,7 @@ class PcBoard(Board):
             to_pic(level)
             to_ioapic(level)
 
-        return IrqLine(both, f"irq {number} ({name})")
+        return IrqLine(both, f"irq {number}")
 
     def _pic_output(self, level: bool) -> None:
         # LINT0 of all local APICs; usually only the first one's lets it through.
@@ -294,32 +343,18 @@ class PcBoard(Board):
         self._place_apics()
 
     def _place_apics(self) -> None:
-        if self._apic_pages is None:  # The board is still being built.
-            return
         wanted = {apic.read_base() & ~0xFFF for apic in self.apics if apic.enabled}
-        for page in self._apic_pages - wanted:
-            self.services.memory.unmap(page, APIC_PAGE)
-            self._apic_pages.discard(page)
-        for page in sorted(wanted - self._apic_pages):
-            region = self.memory_map.at(page)
-            if region is None:  # Over RAM or a device the board has no way to show it; what was there stays.
-                self._map_apic(page)
-                self._apic_pages.add(page)
+        gone = [self._apic_pages.pop(page) for page in self._apic_pages.keys() - wanted]
+        new = {page: self._apic_page(page) for page in sorted(wanted - self._apic_pages.keys())}
+        self._apic_pages |= new
+        if gone or new:  # Over RAM or a fixed device the board has no way to show it; what was there stays.
+            self.memory_decoder.change(remove=gone, add=new.values())
 
-    def _map_apic(self, page: int) -> None:
-        apics, turn, memory = self.apics, self.services.turn, self.services.memory
+    def _apic_page(self, page: int) -> Claim:
+        apics, turn = self.apics, self.services.turn
+        order = APIC_ORDER, page
         if len(apics) == 1:
-            apic = apics[0]
-            memory.map_device(
-                page,
-                APIC_PAGE,
-                apic.mmio_read,
-                apic.mmio_write,
-                cells=apic.cells.buffers,
-                readers=apic.readers(),
-                writers=apic.writers(),
-            )
-            return
+            return Claim(page, APIC_PAGE, Registers(apics[0]), order, "local apic")
 
         def read(offset: int, size: int) -> int:
             apic = apics[turn()]
@@ -332,7 +367,7 @@ class PcBoard(Board):
             if apic.enabled and apic.read_base() & ~0xFFF == page:
                 apic.mmio_write(offset, value, size)
 
-        memory.map_device(page, APIC_PAGE, read, write)
+        return Claim(page, APIC_PAGE, Accessors(read, write), order, "local apic")
 
     # --- timers
 
@@ -427,17 +462,57 @@ class PcBoard(Board):
             acpi_disable=layout.acpi_disable,
         )
         self.add("/machine/acpi", self.power)
-        self.ports.claim(layout.pm1_event, 4, self.power, "pm1 event")
-        self.ports.claim(layout.pm1_control, 2, self.power, "pm1 control", 4)
-        self.ports.claim(layout.pm_timer, 4, self.power, "pm timer", 8)
+        self.piix4 = Piix4Pm(self.power)
+        self.plug(self.piix4, "/machine/piix4", SOUTH_BRIDGE, 3)
         self.ports.claim(layout.gpe0, layout.gpe0_length, self.power, "gpe0", 0x20)
         self.ports.claim(layout.smi_command, 2, self.power, "smi command", 0x40)
         self.reset_control = ResetControl(on_reset=lambda hard: services.reset())
         self.add("/machine/reset-control", self.reset_control)
         # The reset control register lies between the ports of the PCI host bridge, which passes bytes on to it.
-        self.pci = PciHost(isa=self.reset_control)
-        self.add("/machine/pci", self.pci)
-        self.ports.claim(layout.reset_register - 1, 8, self.pci, "pci configuration")
+        self.pci_host = PciHost(bus=self.pci, isa=self.reset_control)
+        self.add("/machine/pci", self.pci_host)
+        self.ports.claim(layout.reset_register - 1, 8, self.pci_host, "pci configuration")
+
+    # --- PCI
+
+    def _build_pci(self) -> None:
+        self._shared_irqs = {number: SharedLine(self._isa_line(number)) for number in sorted(ROUTABLE)}
+        self.piix3 = Piix3(irqs={number: shared.input("pirq") for number, shared in self._shared_irqs.items()})
+        self.pci = PciBus(
+            self.memory_decoder,
+            self.port_decoder,
+            self._message,
+            lines=self.piix3.pirqs,
+            route=lambda device, pin: device - 1 + pin & 3,
+        )
+        self.plug(I440fx(self._shadow), "/machine/i440fx", 0)
+        self.plug(self.piix3, "/machine/piix3", SOUTH_BRIDGE)
+
+    def _set_up_pci(self) -> None:
+        """What firmware does on PCI: interrupts, which are levels, and addresses."""
+        for number, irq in enumerate(PIRQ_ROUTES):
+            self.piix3.config_write(PIRQ + number, irq, 1)
+            self._set_level(irq)
+
+        def interrupt(device: int, pin: int) -> int:
+            return self.layout.sci_irq if device == SOUTH_BRIDGE else PIRQ_ROUTES[self.pci.route(device, pin)]
+
+        set_up(self.pci, (self.layout.pci_memory, self.layout.io_apic - PCI_MEMORY_END), interrupt)
+
+    def _set_level(self, irq: int) -> None:
+        port = 4 + (irq >> 3)
+        self.pic.port_write(port, self.pic.port_read(port, 1) | 1 << (irq & 7), 1)
+
+    def _message(self, address: int, data: int) -> None:
+        if address >> 20 == MESSAGES:
+            self.bus.message(address, data)
+        else:  # A message is a write like any other.
+            self.services.memory.write(address, data.to_bytes(4, "little"))
+
+    def plug(self, function: PciFunction[Any], path: str, device: int | None = None, number: int = 0) -> None:
+        """Put a function into a slot of the root bus, the first free one unless told otherwise."""
+        self.pci.plug(function, device, number)
+        self.add(path, function)
 
     def _sleep(self, state: SleepState) -> None:
         services = self.services
@@ -501,6 +576,13 @@ class PcBoard(Board):
         self.add("/machine/post", self.post)
         self.ports.claim(POST_PORT, 1, self.post, "post")
 
+    def _build_fw_cfg(self, firmware: Firmware) -> None:
+        items = fw_cfg.contents(self.layout, firmware)
+        self.fw_cfg = FwCfg(memory=self.services.memory, items=items)
+        self.add("/machine/fw_cfg", self.fw_cfg)
+        self.ports.claim(FW_CFG_PORT, 2, self.fw_cfg, "firmware configuration")
+        self.ports.claim(FW_CFG_PORT + 4, 8, self.fw_cfg, "firmware configuration DMA", 4)
+
     @property
     def interrupts_the_deaf(self) -> bool:
         # No device of this board drives LINT1, so that its entry, NMI on every PC, does not count.
@@ -520,8 +602,11 @@ class PcBoard(Board):
 
     def booted(self, image: BootImage) -> None:
         # The system control interrupt is a level: firmware says so in the edge/level register (ACPI 6.5, 5.2.9).
-        irq = self.layout.sci_irq
-        self.pic.port_write(4 + (irq >> 3), 1 << (irq & 7), 1)
+        self._set_level(self.layout.sci_irq)
+        # The power management function decodes its ports where the tables say.
+        self.piix4.config_write(PM_BASE, self.layout.pm1_event | 1, 4)
+        self.piix4.config_write(PM_ENABLE, 1, 1)
+        self._set_up_pci()
         for port, value, size in image.port_writes:
             self.ports.write(port, value, size)
         if image.virtual_wire:

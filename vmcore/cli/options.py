@@ -157,6 +157,7 @@ def _run_options(given: _Given) -> RunOptions:
         memory=given.of("memory")["size"],
         cpus=given.of("cpus")["cpus"],
         cpu=given.cpu or "max",
+        firmware=given.firmware if given.firmware is not None else board.get("firmware"),
         kernel=given.kernel if given.kernel is not None else board.get("kernel"),
         initrd=given.initrd if given.initrd is not None else board.get("initrd"),
         append=given.append if given.append is not None else board.get("append", ""),

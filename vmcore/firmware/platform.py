@@ -27,6 +27,7 @@ FIRMWARE_START = 0xE0000
 HIGH_MEMORY = 0x100000
 FOUR_GIB = 1 << 32
 ROM_ALIAS = 0xFFFF0000
+LOWEST_PCI_MEMORY = 0x8000_0000
 
 
 class MemoryKind(IntEnum):
@@ -84,7 +85,7 @@ class PlatformLayout:
     pm1_control: int = 0x604
     pm_timer: int = 0x608
     pm_timer_bits: int = 24
-    gpe0: int = 0x620
+    gpe0: int = 0xAFE0
     gpe0_length: int = 4
     smi_command: int = 0xB2
     acpi_enable: int = 0xF1
@@ -108,6 +109,9 @@ class PlatformLayout:
     """80x25 text memory at 0xB8000 with a VGA behind it."""
     bios_disk: int = 0x0D00
     """First port of the disk device through which the built-in BIOS reads and writes."""
+
+    pci: bool = True
+    """Whether there is a PCI bus."""
 
     acpi: bool = True
     """Whether ACPI (and SMBIOS) tables are given to the guest."""
@@ -133,6 +137,11 @@ class PlatformLayout:
     def high_ram(self) -> int:
         """Bytes of RAM from 4 GiB upwards."""
         return self.memory - self.low_ram
+
+    @property
+    def pci_memory(self) -> int:
+        """First address of the window for PCI below 4 GiB, which ends at the IOAPIC."""
+        return max(self.low_ram, LOWEST_PCI_MEMORY)
 
     @property
     def conventional_end(self) -> int:

@@ -14,7 +14,7 @@ from vmcore.firmware.boot_image import LoadSegment
 from vmcore.firmware.platform import FOUR_GIB, PlatformLayout
 from vmcore.model.units import KIB, MIB
 
-__all__ = ["ADDRESS", "build"]
+__all__ = ["ADDRESS", "build", "files"]
 
 ADDRESS = 0xF0000
 """Where the entry point lies: the search goes from here to FFFF0h."""
@@ -94,8 +94,7 @@ def _memory_range(handle: int, array: int, start: int, size: int) -> bytes:
     return _structure(19, handle, struct.pack("<IIHBQQ", 0xFFFF_FFFF, 0xFFFF_FFFF, array, 1, start, last))
 
 
-def build(layout: PlatformLayout) -> LoadSegment:
-    """The entry point and the structures behind it, for the ROM."""
+def _structures(layout: PlatformLayout) -> list[bytes]:
     handles = count()
     structures = [
         _bios(next(handles)),
@@ -111,11 +110,30 @@ def build(layout: PlatformLayout) -> LoadSegment:
         structures.append(_memory_range(next(handles), array, FOUR_GIB, layout.high_ram))
     structures.append(_structure(32, next(handles), bytes(7)))  # boot status: no error
     structures.append(_structure(127, next(handles), b""))
-    table = b"".join(structures)
-    longest = max(map(len, structures))
+    return structures
 
-    inner = bytearray(struct.pack("<5sBHIHB", b"_DMI_", 0, len(table), ADDRESS + ENTRY_SIZE, len(structures), 0x28))
+
+def _entry_point(structures: list[bytes], address: int) -> bytes:
+    """The entry point for structures at an address (5.2.1)."""
+    size, longest = sum(map(len, structures)), max(map(len, structures))
+    inner = bytearray(struct.pack("<5sBHIHB", b"_DMI_", 0, size, address, len(structures), 0x28))
     inner[5] = -sum(inner) & 0xFF
     entry = bytearray(struct.pack("<4sBBBBHB5s", b"_SM_", 0, 31, 2, 8, longest, 0, bytes(5)) + inner)
     entry[4] = -sum(entry) & 0xFF
-    return LoadSegment(ADDRESS, bytes(entry).ljust(ENTRY_SIZE, b"\0") + table, "SMBIOS", rom=True)
+    return bytes(entry)
+
+
+def build(layout: PlatformLayout) -> LoadSegment:
+    """The entry point and the structures behind it, for the ROM."""
+    structures = _structures(layout)
+    entry = _entry_point(structures, ADDRESS + ENTRY_SIZE).ljust(ENTRY_SIZE, b"\0")
+    return LoadSegment(ADDRESS, entry + b"".join(structures), "SMBIOS", rom=True)
+
+
+def files(layout: PlatformLayout) -> dict[str, bytes]:
+    """The same for firmware that places it: the entry point's address and checksums are the firmware's to fill in."""
+    structures = _structures(layout)
+    return {
+        "etc/smbios/smbios-anchor": _entry_point(structures, 0),
+        "etc/smbios/smbios-tables": b"".join(structures),
+    }

@@ -56,6 +56,10 @@ class IrqLine:
         """
         self.level = level
 
+    def disconnect(self) -> None:
+        """The device is pulled out: release the line for good."""
+        self.lower()
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {'high' if self.level else 'low'}>"
 
@@ -76,6 +80,10 @@ class SharedLine:
         self._inputs.append(line)
         return line
 
+    def forget(self, line: IrqLine) -> None:
+        """An input that is disconnected; see `IrqLine.disconnect`."""
+        self._inputs.remove(line)
+
     @property
     def asserted(self) -> bool:
         """Whether any input is asserted."""
@@ -89,6 +97,10 @@ class _SharedInput(IrqLine):
     def __init__(self, shared: SharedLine, name: str) -> None:
         super().__init__(lambda level: shared.output.set(level or shared.asserted), name)
         self._shared = shared
+
+    def disconnect(self) -> None:
+        super().disconnect()
+        self._shared.forget(self)
 
     def assume(self, level: bool) -> None:
         super().assume(level)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Final
 
 from vmcore.engine import Cpu, PhysicalMemory, Segment, TableRegister
-from vmcore.firmware import bootsector, detect, flat
+from vmcore.firmware import bootsector, detect, direct_kernel, flat, stock
 from vmcore.firmware.boot_image import GENERAL_REGISTERS, BootImage, CpuMode
+from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.image_file import ImageFile
 from vmcore.firmware.linux import SetupData
 from vmcore.firmware.linux_header import SetupHeader, is_linux
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.machine.config import Image, MachineConfig
 from vmcore.model.errors import ConfigError
+from vmcore.model.units import KIB, MIB
 
-__all__ = ["load", "program_msrs", "start_cpus", "write_segments"]
+__all__ = ["load", "load_firmware", "program_msrs", "start_cpus", "write_segments"]
 
 SETUP_DATA_VERSION: Final = 0x209
 """Linux boot protocol from which on there is a list of setup data."""
@@ -26,7 +29,11 @@ EFER_LMA: Final = 1 << 10
 
 
 def load(config: MachineConfig, layout: PlatformLayout) -> BootImage | None:
-    """What the configuration starts, ready to be written to memory; None where it starts nothing."""
+    """What the configuration starts, ready to be written to memory; None where it starts nothing, or leaves it to its
+    firmware.
+    """
+    if config.firmware is not None:
+        return None
     if config.kernel is not None:
         kernel = _read("kernel", config.kernel)
         initrd = None if config.initrd is None else _read("initrd", config.initrd)
@@ -44,6 +51,30 @@ def load(config: MachineConfig, layout: PlatformLayout) -> BootImage | None:
         binary = _read("flat.image", given.image)
         return flat.load(binary, layout, address=given.address, mode=CpuMode(given.mode.value), entry=given.entry)
     return None
+
+
+def load_firmware(config: MachineConfig, layout: PlatformLayout) -> Firmware | None:
+    """The firmware that the configuration names, if it does, with the kernel that it is to start."""
+    if config.firmware is None:
+        return None
+    named = config.firmware
+    if isinstance(named, Path) and not named.exists() and named.name == str(named):
+        named = stock.find(named.name) or named
+    image = _read("firmware", named)
+    size = len(image.data)
+    if not 64 * KIB <= size <= 16 * MIB or size % (64 * KIB):
+        image.fail("size", size, "64 KiB to 16 MiB, a multiple of 64 KiB")
+    if config.kernel is None:
+        return Firmware(image=image.data)
+    loader = stock.find(stock.LINUX_LOADER)
+    if loader is None:
+        raise ConfigError(
+            "kernel", "<with firmware>", f"QEMU's option ROM {stock.LINUX_LOADER}, which is not installed"
+        )
+    initrd = None if config.initrd is None else _read("initrd", config.initrd)
+    kernel = direct_kernel.cut(_read("kernel", config.kernel), initrd, config.append, layout)
+    rom = f"genroms/{stock.LINUX_LOADER}"
+    return Firmware(image=image.data, kernel=kernel, files={rom: loader.read_bytes()}, boot_order=(f"/rom@{rom}",))
 
 
 def write_segments(memory: PhysicalMemory, image: BootImage) -> None:

@@ -10,6 +10,7 @@ from vmcore.boards.none import NoneBoard, none_layout
 from vmcore.boards.pc import PcBoard, pc_layout
 from vmcore.engine.models import CpuModel, find_model, model_names
 from vmcore.firmware.boot_image import BootImage
+from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.machine.config import MachineConfig
 from vmcore.model.errors import ConfigError
@@ -40,7 +41,11 @@ def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:
 
 
 def build_board(
-    config: MachineConfig, services: BoardServices, layout: PlatformLayout, image: BootImage | None
+    config: MachineConfig,
+    services: BoardServices,
+    layout: PlatformLayout,
+    image: BootImage | None,
+    firmware: Firmware | None,
 ) -> Board:
     """The board, complete and wired."""
     added = [
@@ -56,4 +61,4 @@ def build_board(
         return NoneBoard(services, layout, added)
     boot_disks = image.disks if image is not None else ()
     disks = {disk.unit: RawDisk.from_bytes(disk.data, read_only=disk.read_only) for disk in boot_disks}
-    return PcBoard(services, layout, disks, added)
+    return PcBoard(services, layout, disks, added, firmware)

@@ -73,6 +73,10 @@ def _bootsector(value: object) -> Image | None:
     return _image("bootsector", value)
 
 
+def _firmware(value: object) -> Image | None:
+    return _image("firmware", value)
+
+
 def _flat_image(value: object) -> Image:
     image = _image("flat.image", value)
     if image is None:
@@ -253,6 +257,9 @@ class MachineConfig:
     """CPU model by name."""
     kernel: Image | None = field(default=None, converter=_kernel)
     """Linux bzImage, Multiboot or PVH ELF: whatever the loaders know."""
+    firmware: Image | None = field(default=None, converter=_firmware)
+    """An image of a PC's firmware that starts at the reset vector, such as SeaBIOS; None: nothing but what the built-in
+    loaders and BIOS do.  With a kernel, the firmware is to start it."""
     initrd: Image | None = field(default=None, converter=_initrd)
     append: str = ""
     """The kernel's command line."""
@@ -300,6 +307,10 @@ class MachineConfig:
         _integer("quantum_ns", self.quantum_ns, self.instruction_ns, 1_000_000_000, "nanoseconds")
         if self.flat is not None and not isinstance(self.flat, FlatImage):
             raise ConfigError("flat", self.flat, "a FlatImage")
+        if self.firmware is not None:
+            for name in ("bootsector", "flat"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(name, self._shown(name), "nothing beside firmware")
         boots = [name for name in ("kernel", "bootsector", "flat") if getattr(self, name) is not None]
         if len(boots) > 1:
             raise ConfigError(boots[1], self._shown(boots[1]), f"nothing, as {boots[0]} is given")
@@ -307,7 +318,7 @@ class MachineConfig:
             if getattr(self, name) and self.kernel is None:
                 raise ConfigError(name, self._shown(name), "nothing without a kernel")
         if self.board == "none":
-            for name in ("kernel", "initrd", "bootsector"):
+            for name in ("kernel", "initrd", "bootsector", "firmware"):
                 if getattr(self, name) is not None:
                     raise ConfigError(name, self._shown(name), "nothing on board none, which has no firmware")
 

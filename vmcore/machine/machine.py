@@ -30,7 +30,7 @@ from vmcore.hardware.clock import Clock
 from vmcore.hardware.tree import ObjectTree
 from vmcore.machine.actions import Actions
 from vmcore.machine.blame import blame
-from vmcore.machine.boot import load, program_msrs, start_cpus, write_segments
+from vmcore.machine.boot import load, load_firmware, program_msrs, start_cpus, write_segments
 from vmcore.machine.build import build_board, plan_cpu, plan_layout
 from vmcore.machine.canonical import encode
 from vmcore.machine.config import MachineConfig
@@ -188,7 +188,9 @@ class Machine:
         )
         layout = plan_layout(self.config, model)
         self._image: Final[BootImage | None] = load(self.config, layout)
-        self.board: Final[Board] = build_board(self.config, services, layout, self._image)
+        self.board: Final[Board] = build_board(
+            self.config, services, layout, self._image, load_firmware(self.config, layout)
+        )
         for port, uart in zip(self.serial, self.board.uarts, strict=False):
             port.plug(uart)
         self.keyboard: Final = Keyboard(self._press_key)

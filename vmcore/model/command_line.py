@@ -112,6 +112,7 @@ OPTIONS: Final = (
         parameters=(
             Parameter(name="type", help="the board", default="pc"),
             Parameter(name="accel", help="tcg, as users of QEMU call an emulated processor"),
+            Parameter(name="firmware", help="as --firmware"),
             Parameter(name="kernel", help="as --kernel"),
             Parameter(name="initrd", help="as --initrd"),
             Parameter(name="append", help="as --append"),
@@ -146,6 +147,13 @@ OPTIONS: Final = (
         name="kernel",
         metavar="FILE",
         help="a Linux kernel (bzImage or ELF), an ELF file with a PVH note, a Multiboot image",
+    ),
+    Option(
+        name="firmware",
+        aliases=("bios",),
+        metavar="FILE",
+        help="firmware such as SeaBIOS, started at the reset vector: a file, or the name of an installed one "
+        "(bios-256k.bin); a kernel is started by it",
     ),
     Option(name="initrd", metavar="FILE", help="initial RAM disk of the kernel (Multiboot: the module)"),
     Option(name="append", metavar="TEXT", help="the kernel's command line"),

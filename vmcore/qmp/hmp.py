@@ -13,6 +13,7 @@ from attrs import frozen
 
 from vmcore.engine import Cpu, disassemble
 from vmcore.engine.registers import Attributes
+from vmcore.hardware.decoding import HiddenMemory
 from vmcore.hardware.memory_map import Ram, Rom
 from vmcore.model.errors import CommandError, GuestError, UsageError
 from vmcore.model.qkeycode import QKeyCode
@@ -104,7 +105,9 @@ Read = Callable[[int, int], bytes | None]
 def _read_physical(machine: Machine, address: int, size: int) -> bytes | None:
     for at in {address, address + size - 1}:
         found = machine.board.memory_map.resolve(at)
-        if found is None or not isinstance(found[0], Ram | Rom):
+        moved = machine.board.memory_decoder.at(at)
+        fixed = found is not None and isinstance(found[0], Ram | Rom)
+        if not fixed and not (moved is not None and isinstance(moved[0].target, HiddenMemory)):
             return None
     return machine.memory.read(address, size)
 

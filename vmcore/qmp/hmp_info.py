@@ -11,6 +11,7 @@ from attrs import frozen
 from vmcore.engine import Cpu
 from vmcore.engine.paging import LARGE, NO_EXECUTE, USER, WRITABLE, mapped_pages, paging
 from vmcore.engine.registers import Activity, Attributes, Segment
+from vmcore.hardware.decoding import HiddenMemory
 from vmcore.hardware.device import Device
 from vmcore.hardware.memory_map import Alias, Mmio, Rom
 from vmcore.model.run_state import RunState
@@ -193,6 +194,9 @@ def _mtree(vm: VirtualMachine, machine: Machine, index: int, scan: Scanner) -> s
         if isinstance(region, Alias):
             kind, name = "i/o", f"alias {name} @{region.target:016x}-{region.target + region.size - 1:016x}"
         lines.append(f"  {region.base:016x}-{region.base + region.size - 1:016x} (prio 0, {kind}): {name}")
+    for base, size, claim in machine.board.memory_decoder.shown:
+        kind = ("rom" if claim.target.read_only else "ram") if isinstance(claim.target, HiddenMemory) else "i/o"
+        lines.append(f"  {base:016x}-{base + size - 1:016x} (prio -1, {kind}): {claim.name}")
     lines += ["", "address-space: I/O"]
     for claimed in machine.board.ports.ranges:
         end = claimed.base + claimed.length - 1

@@ -13,6 +13,8 @@ __all__ = [
     "buffer",
     "device",
     "eisa_id",
+    "enclosed",
+    "field_length",
     "integer",
     "io",
     "irq",
@@ -79,7 +81,15 @@ def _package_length(content: bytes) -> bytes:
     raise ValueError(f"{len(content):#x} bytes are too many for one AML term")
 
 
-def _enclosed(opcode: bytes, content: bytes) -> bytes:
+def field_length(bits: int) -> bytes:
+    """The width of a field, in the form of a PkgLength that does not count itself (20.2.5.2)."""
+    if bits < 0x40:
+        return bytes([bits])
+    return bytes([1 << 6 | bits & 0xF, bits >> 4])
+
+
+def enclosed(opcode: bytes, content: bytes) -> bytes:
+    """A term of this opcode with its length and content."""
     return opcode + _package_length(content) + content
 
 
@@ -106,13 +116,13 @@ def string(text: str) -> bytes:
 
 def buffer(content: bytes) -> bytes:
     """A buffer with this content."""
-    return _enclosed(BUFFER_OP, integer(len(content)) + content)
+    return enclosed(BUFFER_OP, integer(len(content)) + content)
 
 
 def package(items: Iterable[bytes]) -> bytes:
     """A package of up to 255 terms."""
     terms = list(items)
-    return _enclosed(PACKAGE_OP, bytes([len(terms)]) + b"".join(terms))
+    return enclosed(PACKAGE_OP, bytes([len(terms)]) + b"".join(terms))
 
 
 def name(path: str, value: bytes) -> bytes:
@@ -122,18 +132,18 @@ def name(path: str, value: bytes) -> bytes:
 
 def scope(path: str, *terms: bytes) -> bytes:
     """Scope (path) { terms }."""
-    return _enclosed(SCOPE_OP, name_string(path) + b"".join(terms))
+    return enclosed(SCOPE_OP, name_string(path) + b"".join(terms))
 
 
 def device(path: str, *terms: bytes) -> bytes:
     """Device (path) { terms }."""
-    return _enclosed(DEVICE_OP, name_string(path) + b"".join(terms))
+    return enclosed(DEVICE_OP, name_string(path) + b"".join(terms))
 
 
 def method(path: str, *terms: bytes, arguments: int = 0, serialized: bool = False) -> bytes:
     """Method (path, arguments, Serialized or NotSerialized) { terms }."""
     flags = arguments & 7 | (8 if serialized else 0)
-    return _enclosed(METHOD_OP, name_string(path) + bytes([flags]) + b"".join(terms))
+    return enclosed(METHOD_OP, name_string(path) + bytes([flags]) + b"".join(terms))
 
 
 def return_(value: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The definition block (DSDT) of the PC: processors, ISA devices, sleep states.
+"""The definition block (DSDT) of the PC: processors, PCI, ISA devices, sleep states.
 
 Sources: ACPI specification 6.5, chapters 5, 6 and 7; plug-and-play ids from Microsoft's list of EISA ids.
 """
@@ -6,6 +6,7 @@ Sources: ACPI specification 6.5, chapters 5, 6 and 7; plug-and-play ids from Mic
 from __future__ import annotations
 
 from vmcore.firmware.acpi import aml
+from vmcore.firmware.acpi.pci_root import pci_root
 from vmcore.firmware.platform import PlatformLayout
 
 __all__ = ["definition_block"]
@@ -13,7 +14,9 @@ __all__ = ["definition_block"]
 
 def definition_block(layout: PlatformLayout) -> bytes:
     """The AML of the DSDT, without the table's header."""
-    return aml.scope("\\_SB", *_processors(layout), *_isa_devices(layout), _motherboard(layout)) + _sleep_states(layout)
+    bus = pci_root(layout) if layout.pci else []
+    devices = [*_processors(layout), *bus, *_isa_devices(layout), _motherboard(layout)]
+    return aml.scope("\\_SB", *devices) + _sleep_states(layout)
 
 
 def _sleep_states(layout: PlatformLayout) -> bytes:
@@ -68,6 +71,7 @@ def _motherboard(layout: PlatformLayout) -> bytes:
     """Ports that belong to the board itself, so that nothing else is put there."""
     ports = [
         aml.io(layout.pm1_event & ~0x3F, 0x40),
+        aml.io(layout.gpe0, layout.gpe0_length),
         aml.io(layout.smi_command, 2),
         aml.io(layout.bios_disk, 0x20),
     ]

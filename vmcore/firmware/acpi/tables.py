@@ -20,6 +20,13 @@ OEM_REVISION = 1
 CREATOR_ID = b"VMCR"
 CREATOR_REVISION = 1
 HEADER_SIZE = 36
+CHECKSUM = 9
+"""Offset of the checksum in a header."""
+
+# (offset, bytes) of pointers to other tables, for those who move them; (offset, bytes covered) of checksums.
+FADT_POINTERS = ((36, 4), (40, 4), (140, 8))
+RSDP_POINTERS = ((16, 4), (24, 8))
+RSDP_CHECKSUMS = ((8, 20), (32, 36))
 
 SYSTEM_IO = 1
 BYTE_ACCESS = 1
