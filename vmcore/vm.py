@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from types import MappingProxyType, TracebackType, UnionType
@@ -34,6 +34,7 @@ from vmcore.machine.actions import Actions
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.keyboard import Keyboard
 from vmcore.machine.machine import Machine, MachineStatistics
+from vmcore.machine.memory_options import object_options
 from vmcore.machine.snapshot import Snapshot
 from vmcore.model.errors import DeviceModelError, UsageError
 from vmcore.model.events import Event, Resume, Shutdown, Stop
@@ -48,17 +49,20 @@ from vmcore.model.exits import (
     StopRequested,
     Watchpoint,
 )
+from vmcore.model.qom import ObjectOptions
 from vmcore.model.run_state import RebootAction, RunState, ShutdownAction, ShutdownCause
 from vmcore.model.units import SECOND
 from vmcore.shell.chardevs.facet import Chardevs
-from vmcore.shell.deadlines import Alarm, Alarms
+from vmcore.shell.deadlines import Alarm, AlarmHandle, Alarms, guest_ns
 from vmcore.shell.descriptors import DescriptorSets
 from vmcore.shell.dump import Dump
 from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
 from vmcore.shell.input import Input
 from vmcore.shell.migration import check_incoming, migrate, migrate_incoming
+from vmcore.shell.objects import Objects
 from vmcore.shell.power import PowerControl
+from vmcore.shell.preconfig import Numa, Preconfig
 from vmcore.shell.qom import ObjectModel
 from vmcore.shell.queries import Queries
 from vmcore.shell.serial import SerialStream
@@ -97,6 +101,9 @@ class VirtualMachine(PowerControl):
     into which port ({"serial0": "a"}): see `vm.chardevs`.
     incoming: None, or where a migrated guest comes from: "file:PATH", which is read on entering, or "defer", for a
     later `migrate_incoming`; until then the machine is in state INMIGRATE.
+    preconfig: the block is entered before the machine is built, so that QMP clients may still add to its
+    configuration; `exit_preconfig` (x-exit-preconfig) builds it, and lets it run if autostart says so.
+    objects: what there is besides at /objects, such as "iothread,id=io0": see `vm.objects`.
 
     Raises ConfigError and ImageError for what cannot be built, before anything runs.
     """
@@ -110,6 +117,9 @@ class VirtualMachine(PowerControl):
         chardevs: Sequence[str | Wanted] = (),
         attach: Mapping[str, str] = MappingProxyType({}),
         incoming: str | None = None,
+        preconfig: bool = False,
+        autostart: bool = False,
+        objects: Iterable[ObjectOptions | str] = (),
         **fields: Any,
     ) -> None:
         if config is not None and fields:
@@ -117,12 +127,15 @@ class VirtualMachine(PowerControl):
         if pace not in (None, "real-time"):
             raise UsageError(f'pace={pace!r}: expected None or "real-time"')
         check_incoming(incoming)
+        if autostart and not preconfig:
+            raise UsageError("autostart=True: expected preconfig=True with it; `start` starts a machine")
         if config is None:
             unknown = fields.keys() - {a.name for a in MachineConfig.__attrs_attrs__}
             if unknown:
                 raise UsageError(f"{', '.join(sorted(unknown))}: no such field of MachineConfig")
             config = MachineConfig(**fields)
-        self.config: Final = config
+        self.config = config
+        self._preconfig = Preconfig(self, autostart) if preconfig else None
         self._pace = pace
         self._snapshot: Snapshot | None = None
         self._incoming = incoming
@@ -149,6 +162,10 @@ class VirtualMachine(PowerControl):
         """Typed answers about the machine."""
         self.dump: Final = Dump(self)
         """Guest memory into files."""
+        self.objects: Final = Objects(self, object_options(objects))
+        """What the user made: memory back ends, I/O threads, secrets."""
+        self.numa: Final = Numa(self)
+        """NUMA nodes."""
         self.qom: Final = ObjectModel(self)
         """The object tree by paths and types."""
         self.input: Final = Input(self)
@@ -161,6 +178,7 @@ class VirtualMachine(PowerControl):
         """A virtual machine that begins, paused, in the state of a snapshot."""
         vm = cls(snapshot.config)
         vm._snapshot = snapshot
+        vm.objects.private = True
         return vm
 
     # --- the block
@@ -170,28 +188,41 @@ class VirtualMachine(PowerControl):
             raise UsageError("a VirtualMachine is for one use: make another one")
         self._entered = True
         await trio.lowlevel.checkpoint()
-        self._machine = machine = Machine(self.config)
-        if self._snapshot is not None:
-            machine.restore(self._snapshot)
-            self._state = RunState.PAUSED
-            self._note_off(machine.off)
-        machine.on_event = self._on_event
         self._trio_thread = threading.get_ident()
         self._token = trio.lowlevel.current_trio_token()
         self._lock = trio.Lock()
         self._kick = trio.Event()
         self._changed = trio.lowlevel.ParkingLot()
-        self._thread = EngineThread(machine.request_stop, "vmcore engine")
-        self._alarms = Alarms(machine, self._rung.append)
-        self._serial = tuple(SerialStream(self, port) for port in machine.serial)
+        self._thread = EngineThread(lambda: self._machine.request_stop(), "vmcore engine")
+        try:
+            self.objects.open(self._preconfig.tree if self._preconfig is not None else None)
+            if self._preconfig is None:
+                self._build(self.config)
+        except BaseException:
+            self.objects.close()
+            raise
         self._plumbing: list[trio.CancelScope] = []
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         self._start_plumbing(self._run_freely, "vmcore driver")
         if self._incoming is not None:
             self._state = RunState.INMIGRATE
-        await self._begin_with(self._incoming)
+        if self._preconfig is None:
+            await self._begin_with(self._incoming)
         return self
+
+    def _build(self, config: MachineConfig) -> None:
+        """Build the machine; nothing has changed if it cannot be built."""
+        machine = self.objects.build(config)
+        if self._snapshot is not None:
+            machine.restore(self._snapshot)
+            self._state = RunState.PAUSED
+            self._note_off(machine.off)
+        machine.on_event = self._on_event
+        self.config = config
+        self._machine = machine
+        self._alarms = Alarms(machine, self._rung.append)
+        self._serial = tuple(SerialStream(self, port) for port in machine.serial)
 
     async def _begin_with(self, incoming: str | None) -> None:
         """Open character devices, and take the guest, on entering; where that fails, nothing was entered."""
@@ -238,13 +269,16 @@ class VirtualMachine(PowerControl):
         self._free = False
         self._thread.join()
         self._flush()
-        self._machine.on_event = None
+        if not self.preconfig:
+            self._machine.on_event = None
         self.chardevs._end()
         self.fdsets.close()
         self.events._end()
-        for stream in self._serial:
-            stream._end()
-        self._machine.close()
+        if not self.preconfig:
+            for stream in self._serial:
+                stream._end()
+            self._machine.close()
+        self.objects.close()
 
     # --- state
 
@@ -284,11 +318,14 @@ class VirtualMachine(PowerControl):
     @property
     def actions(self) -> Actions:
         """What is done about reboots, shutdowns, panics and watchdogs; may be replaced at any time."""
-        return self._open_machine().actions
+        return self._open_machine().actions if self._preconfig is None else self._preconfig.actions
 
     @actions.setter
     def actions(self, actions: Actions) -> None:
-        self._open_machine().actions = actions
+        if self._preconfig is None:
+            self._open_machine().actions = actions
+        else:
+            self._preconfig.actions = actions
 
     # --- life cycle
 
@@ -349,6 +386,9 @@ class VirtualMachine(PowerControl):
     async def quit(self) -> None:
         """Switch the machine off, whatever the guest thinks of it."""
         self._stop_wanted = True
+        if self._preconfig is not None:
+            await self._preconfig.quit()
+            return
         async with self.parked():
             if self._exit is None or self.stays_after(self._exit):
                 self._say(Shutdown(False, ShutdownCause.HOST_QMP_QUIT))
@@ -401,7 +441,7 @@ class VirtualMachine(PowerControl):
         seconds: guest time at most.
         """
         self._check_lockstep("run")
-        until_ns = None if seconds is None else self._machine.now_ns + _ns(seconds)
+        until_ns = None if seconds is None else self._machine.now_ns + guest_ns(seconds)
         if until is None:
             return await self._drive(None, instructions, until_ns)
         if isinstance(until, int) and not isinstance(until, bool):
@@ -425,7 +465,7 @@ class VirtualMachine(PowerControl):
             finally:
                 self._cancel_alarm(alarm)
         else:
-            await self._drive(lambda: False, None, self._machine.now_ns + _ns(seconds))
+            await self._drive(lambda: False, None, self._open_machine().now_ns + guest_ns(seconds))
 
     @contextmanager
     def move_on_after(self, seconds: float) -> Iterator[trio.CancelScope]:
@@ -450,7 +490,23 @@ class VirtualMachine(PowerControl):
     @property
     def preconfig(self) -> bool:
         """Whether the machine still waits to be configured before it is built."""
-        return False
+        return self._preconfig is not None
+
+    def when_built(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Have something done between the end of preconfig and the guest's first instruction."""
+        if self._preconfig is None:
+            raise UsageError("the machine is built already")
+        self._preconfig.before_start.append(call)
+
+    async def exit_preconfig(self) -> None:
+        """Build the machine that was entered with preconfig=True; UsageError if it was built before.
+
+        UsageError or ConfigError for a configuration that does not make a whole: then it may still be mended.
+        """
+        self._check_entered()
+        if self._preconfig is None:
+            raise UsageError("The command is permitted only before machine initialization")
+        await self._preconfig.leave()
 
     async def serve_qmp(self, endpoint: str, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve QMP at an endpoint until the machine ends: `address = await nursery.start(vm.serve_qmp,
@@ -459,7 +515,7 @@ class VirtualMachine(PowerControl):
         endpoint: "unix:PATH" (mode 0600), "tcp:HOST:PORT" (loopback if HOST is empty), or "fd:N" (an inherited socket).
         Raises UsageError for any other, and OSError where it cannot listen.
         """
-        self._open_machine()
+        self._check_entered()
         # The door is on a floor above this one: named here, not imported.
         server = import_module("vmcore.qmp.server")
         if self._qmp_hub is None:
@@ -744,7 +800,7 @@ class VirtualMachine(PowerControl):
         ends = isinstance(exit, DebugExit) or (
             isinstance(exit, ShutdownRequested) and exit.cause in (ShutdownCause.HOST_QMP_QUIT, ShutdownCause.NONE)
         )
-        return not ends and self._machine.actions.shutdown is ShutdownAction.PAUSE
+        return not ends and self.actions.shutdown is ShutdownAction.PAUSE
 
     def _interrupt(self) -> None:
         """Ask the run in progress to end."""
@@ -759,18 +815,18 @@ class VirtualMachine(PowerControl):
         else:
             action()
 
-    def _set_alarm(self, seconds: float, what: Callable[[], object]) -> _AlarmHandle:
+    def _set_alarm(self, seconds: float, what: Callable[[], object]) -> AlarmHandle:
         self._open_machine()
-        handle = _AlarmHandle()
-        ns = _ns(seconds)
+        handle = AlarmHandle()
+        ns = guest_ns(seconds)
 
         def set_it() -> None:
-            handle.alarm = self._alarms.set(self._machine.now_ns + ns, lambda: void(what))
+            handle.alarm = self._alarms.set(self._machine.now_ns + ns, what)
 
         self._post(set_it)
         return handle
 
-    def _cancel_alarm(self, handle: _AlarmHandle) -> None:
+    def _cancel_alarm(self, handle: AlarmHandle) -> None:
         def cancel_it() -> None:
             if handle.alarm is not None:
                 self._alarms.cancel(handle.alarm)
@@ -805,11 +861,16 @@ class VirtualMachine(PowerControl):
 
     # --- checks
 
-    def _open_machine(self) -> Machine:
+    def _check_entered(self) -> None:
         if not self._entered:
             raise UsageError("the virtual machine is not built yet: use `async with VirtualMachine(...) as vm:`")
         if self._left:
             raise UsageError("the virtual machine has ended with its block")
+
+    def _open_machine(self) -> Machine:
+        self._check_entered()
+        if self._preconfig is not None:
+            raise UsageError("the machine is not built yet: `exit_preconfig` builds it")
         return self._machine
 
     def _parked_machine(self, what: str) -> Machine:
@@ -827,21 +888,3 @@ class VirtualMachine(PowerControl):
             raise UsageError(f"{what}: the guest has not come yet: `migrate_incoming` brings it")
         if self._exit is not None:
             raise UsageError(f"{what}: the machine is off ({self._exit}): reset it first")
-
-
-class _AlarmHandle:
-    """An alarm that may not be set yet, because the machine was running when it was asked for."""
-
-    def __init__(self) -> None:
-        self.alarm: Alarm | None = None
-
-
-def void(call: Callable[[], object]) -> None:
-    """Call for the effect alone."""
-    call()
-
-
-def _ns(seconds: float) -> int:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise UsageError(f"{seconds!r}: expected a number of seconds from 0 up")
-    return round(seconds * SECOND)

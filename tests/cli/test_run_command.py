@@ -208,3 +208,102 @@ def test_a_guest_that_was_migrated_to_a_file_goes_on(tmp_path: Path, image: Call
     assert b"config.memory" in other.stderr
     assert b"Traceback" not in other.stderr
     assert vmcore("run", "--flat", flat, "--incoming", "tcp:x:1").returncode == 2
+
+
+class Qmp:
+    """A client of a process's QMP socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        deadline = time.monotonic() + 30
+        while self.socket.connect_ex(str(path)) and time.monotonic() < deadline:
+            time.sleep(0.01)  # nothing announces the socket of another process
+        self.file = self.socket.makefile("rwb")
+        self.file.readline()
+        self("qmp_capabilities")
+
+    def __call__(self, name: str, **given: object) -> dict[str, object]:
+        """The answer to a command; the events before it are kept."""
+        self.events: list[str] = []
+        named = {key.replace("_", "-"): value for key, value in given.items()}
+        self.file.write(json.dumps({"execute": name, "arguments": named}).encode())
+        self.file.flush()
+        while "event" in (message := json.loads(self.file.readline())):
+            self.events.append(message["event"])
+        answer: dict[str, object] = message
+        return answer
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
+
+
+def test_a_machine_is_configured_before_it_is_built(image: Callable[[bytes], Path], tmp_path: Path) -> None:
+    path, stats = tmp_path / "qmp", tmp_path / "stats"
+    options = ["--memory", "32M", "--cpus", "2", "--stats", stats, "--preconfig", "--qmp", f"unix:{path}"]
+    options += ["--object", "memory-backend-ram,id=m0,size=24M", "--object", "iothread,id=io0"]
+    options += ["--numa", "node,cpus=0,memdev=m0"]
+    command = [sys.executable, "-m", "vmcore", "run", "--flat", image(say(b"built", POWER_OFF)), *options]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE) as process:
+        try:
+            qmp = Qmp(path)
+            assert "error" in qmp("x-exit-preconfig")
+            qmp("object-add", qom_type="memory-backend-ram", id="m1", size=8 << 20)
+            qmp("set-numa-node", type="node", memdev="m1", cpus=[1])
+            assert qmp("x-exit-preconfig") == {"return": {}}
+            assert qmp.events == ["RESUME"]
+            qmp.close()
+            assert process.wait(30) == 0
+            assert process.stdout is not None
+            assert process.stdout.read() == b"built"
+        finally:
+            process.kill()
+    assert json.loads(stats.read_text())["exit"] == "ShutdownRequested"
+
+
+def test_a_machine_that_is_never_built_can_be_ended(image: Callable[[bytes], Path], tmp_path: Path) -> None:
+    path = tmp_path / "qmp"
+    command = [sys.executable, "-m", "vmcore", "run", "--flat", image(HALT), "--preconfig", "--qmp", f"unix:{path}"]
+    for end in ("quit", "SIGTERM"):
+        with subprocess.Popen(list(map(str, command))) as process:
+            try:
+                qmp = Qmp(path)
+                if end == "quit":
+                    assert qmp("quit") == {"return": {}}
+                    assert qmp.events == ["SHUTDOWN"]
+                else:
+                    process.terminate()
+                assert process.wait(30) == (0 if end == "quit" else 128 + signal.SIGTERM)
+                qmp.close()
+            finally:
+                process.kill()
+
+
+def test_ram_is_a_file(image: Callable[[bytes], Path], tmp_path: Path) -> None:
+    ram = tmp_path / "ram"
+    option = f"memory-backend-file,id=m0,size=1M,mem-path={ram},share=on"
+    result = vmcore(
+        *("run", "--flat", image(say(b"in RAM", POWER_OFF)), "--memory", "1M", "--object", option),
+        *("-machine", "memory-backend=m0"),
+    )
+    assert (result.returncode, result.stdout) == (0, b"in RAM")
+    assert b"in RAM\0" in ram.read_bytes()[0x7C00:0x7D00]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--numa", "node,memdev=nosuch"], b"numa[0]"),
+        (["--numa", "node"], b"should equal RAM size"),
+        (["--object", "nosuch,id=a"], b"object[0]"),
+        (["--object", "memory-backend-ram,id=a"], b"size"),
+        (["--object", "iothread,id=a", "--object", "iothread,id=a"], b"a name that no other object has"),
+        (["-machine", "memory-backend=a"], b"memory_backend"),
+        (["--preconfig"], b"--qmp"),
+        (["--object", "secret,id=a"], b"Either 'file' or 'data' must be provided"),
+    ],
+)
+def test_bad_options_about_memory_are_named(image: Callable[[bytes], Path], options: list[str], text: bytes) -> None:
+    result = vmcore("run", "--flat", image(HALT), *options)
+    assert result.returncode == 2
+    assert text in result.stderr

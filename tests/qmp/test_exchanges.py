@@ -19,7 +19,16 @@ from vmcore.qmp.registry import COMMANDS
 
 FILES = sorted(DIRECTORY.glob("*.json"))
 EXCHANGES = {f"{path.stem}: {e.name}": e for path in FILES for e in load(path)}
-OPTIONS = {"-no-reboot": ("no_reboot", True), "-no-shutdown": ("no_shutdown", True), "-name": ("name", str)}
+LISTS = {"-device": "devices", "-object": "memory_backends", "-numa": "numa"}
+OPTIONS: dict[str, tuple[str, Any]] = {
+    "-cpu": ("cpu", str),
+    "-preconfig": ("preconfig", True),
+    "-smp": ("cpus", int),
+    "-no-reboot": ("no_reboot", True),
+    "-no-shutdown": ("no_shutdown", True),
+    "-name": ("name", str),
+    "-m": ("memory", lambda mebibytes: f"{mebibytes}M"),
+}
 
 load_commands()
 
@@ -44,11 +53,14 @@ def _config(options: list[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     rest = iter(options)
     for option in rest:
-        if option == "-device":
-            out["devices"] = (*out.get("devices", ()), next(rest))
+        if option in LISTS:
+            out[LISTS[option]] = (*out.get(LISTS[option], ()), next(rest))
+        elif option == "-machine":
+            assert next(rest) == "hmat=on"
+            out["hmat"] = True
         else:
             name, value = OPTIONS[option]
-            out[name] = next(rest) if value is str else value
+            out[name] = value(next(rest)) if callable(value) else value
     return out
 
 
@@ -56,7 +68,7 @@ async def ours(path: Path, exchange: Exchange, counts: list[int]) -> list[list[A
     """Play an exchange to vmcore."""
     guest = FlatImage(CODE[exchange.guest])
     async with (
-        VirtualMachine(flat=guest, memory="1M", **_config(exchange.options)) as vm,
+        VirtualMachine(flat=guest, **({"memory": "1M"} | _config(exchange.options))) as vm,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(vm.serve_qmp, f"unix:{path}")

@@ -69,6 +69,8 @@ class BoardServices:
     """Where the bytes of a debug console go to."""
     serial: Sequence[SerialBackend] = ()
     """What the serial ports are plugged into; as many as the board is to have."""
+    ram: Sequence[memoryview] = ()
+    """The memory that the RAM is made of, in order; none if it is memory of the engine's own."""
     rtc: int = 0
     """What the real-time clock shows at guest time 0: seconds since 1970."""
 
@@ -175,7 +177,7 @@ class Board(ABC):
         for region in self.memory_map:
             match region:
                 case Ram():
-                    memory.map_ram(region.base, region.size)
+                    self._connect_ram(region)
                 case Rom():
                     memory.map_ram(region.base, region.size, rom=True, contents=region.contents)
                 case Alias():
@@ -195,6 +197,18 @@ class Board(ABC):
             self.connect_ports(claimed)
         self.memory_decoder.connect()
         self.port_decoder.connect()
+
+    def _connect_ram(self, region: Ram) -> None:
+        """Map a region of the RAM, out of the memory that was lent for it or out of memory of the engine's own."""
+        memory, begin = self.services.memory, 0
+        if not self.services.ram:
+            memory.map_ram(region.base, region.size)
+        for lent in self.services.ram:
+            first, last = max(region.offset, begin), min(region.offset + region.size, begin + len(lent))
+            if first < last:
+                base = region.base + first - region.offset
+                memory.map_ram(base, last - first, buffer=lent[first - begin : last - begin])
+            begin += len(lent)
 
     def connect_ports(self, claimed: PortRange) -> None:
         """Let the guest's accesses to a range go to its device directly."""

@@ -11,9 +11,11 @@ from typing import Any, Final
 from attrs import frozen
 
 from vmcore.machine.config import DeviceOption, FlatImage, MachineConfig
+from vmcore.machine.memory_options import object_options
 from vmcore.model.command_line import OPTIONS, Option
 from vmcore.model.errors import ConfigError
 from vmcore.model.keyed import typed
+from vmcore.model.qom import MemoryBackendProperties, ObjectOptions
 from vmcore.model.run_state import RebootAction, ShutdownAction
 
 __all__ = ["DemoOptions", "Endpoint", "RunOptions", "parse"]
@@ -55,6 +57,8 @@ class RunOptions:
     max_instructions: int | None
     qmp: tuple[str, ...]
     stats: Path | None
+    preconfig: bool
+    objects: tuple[ObjectOptions, ...]
 
 
 @frozen
@@ -149,11 +153,18 @@ def _run_options(given: _Given) -> RunOptions:
         Endpoint.parse(given.incoming, "incoming", ("file",))
     if given.display not in (None, "none"):
         raise ConfigError("display", given.display, "none")
+    if given.preconfig and not given.qmp:
+        raise ConfigError("preconfig", given.preconfig, "it beside --qmp, over which it ends")
+    objects = object_options(given.object, "object")
     action = given.of("action")
     _one_of("action.reboot", action["reboot"], RebootAction)
     _one_of("action.shutdown", action["shutdown"], ShutdownAction)
     config = MachineConfig(
         board=board["type"],
+        memory_backends=tuple(each for each in objects if isinstance(each, MemoryBackendProperties)),
+        memory_backend=board.get("memory-backend"),
+        numa=given.numa,
+        hmat=board["hmat"],
         memory=given.of("memory")["size"],
         cpus=given.of("cpus")["cpus"],
         cpu=given.cpu or "max",
@@ -183,6 +194,8 @@ def _run_options(given: _Given) -> RunOptions:
         max_instructions=limit,
         qmp=tuple(given.qmp),
         stats=None if given.stats is None else Path(given.stats),
+        preconfig=given.preconfig,
+        objects=tuple(each for each in objects if not isinstance(each, MemoryBackendProperties)),
     )
 
 

@@ -40,11 +40,18 @@ def exit_status(exit: Exit) -> int:
 
 async def run(options: RunOptions) -> int:
     """Run the guest to its end; the process's exit status."""
-    async with VirtualMachine(options.config, incoming=None if options.incoming is None else "defer") as vm:
+    async with VirtualMachine(
+        options.config,
+        incoming=None if options.incoming is None else "defer",
+        preconfig=options.preconfig,
+        autostart=options.preconfig and not options.paused and options.incoming is None,
+        objects=options.objects,
+    ) as vm:
         with ExitStack() as stack:
             session = _Session(vm, options, stack.enter_context(StatusLine()))
-            await session.attach(stack)
-            return await session.run()
+            if not options.preconfig:
+                await session.attach(stack)
+            return await session.run(stack)
 
 
 class _Session:
@@ -79,24 +86,26 @@ class _Session:
             async with self.vm.parked() as machine:
                 machine.on_debugcon = _discard if output is None else output.write
 
-    async def run(self) -> int:
+    async def run(self, stack: ExitStack) -> int:
         begin = time.process_time()
         exit: Exit | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_signals, nursery.cancel_scope)
+            if self.options.preconfig:
+                await self._preconfigure(stack, nursery)
             for index, path in self.unix:
                 self.input_may_come = True
                 nursery.start_soon(serve_unix, self.vm.serial[index], path)
             if self.stdin is not None:
                 self.input_may_come = True
                 nursery.start_soon(pump_input, self.vm.serial[self.stdin], self._input_ended)
-            if self.line.shown:
+            if self.line.shown and not self.vm.preconfig:
                 nursery.start_soon(self._show_status)
-            for endpoint in self.options.qmp:
-                await nursery.start(self.vm.serve_qmp, endpoint)
+            if not self.options.preconfig:
+                await self._serve_qmp(nursery)
             exit = await self._drive()
             nursery.cancel_scope.cancel()
-        if self.options.stats is not None:
+        if self.options.stats is not None and not self.vm.preconfig:
             self.options.stats.write_text(
                 json.dumps(self._statistics(exit, time.process_time() - begin), indent=2) + "\n"
             )
@@ -104,17 +113,39 @@ class _Session:
             return 128 + self.signal
         return exit_status(exit)
 
+    async def _serve_qmp(self, nursery: trio.Nursery) -> None:
+        for endpoint in self.options.qmp:
+            await nursery.start(self.vm.serve_qmp, endpoint)
+
+    async def _preconfigure(self, stack: ExitStack, nursery: trio.Nursery) -> None:
+        """Serve QMP until a client has the machine built, and attach what the guest needs before it runs; or until a
+        client ends it all.
+        """
+        async with trio.open_nursery() as waiting:
+
+            async def attach() -> None:
+                await self.attach(stack)
+                waiting.cancel_scope.cancel()
+
+            async def ended() -> None:
+                await self.vm.wait_end()
+                waiting.cancel_scope.cancel()
+
+            self.vm.when_built(attach)
+            waiting.start_soon(ended)
+            await self._serve_qmp(nursery)
+
     async def _drive(self) -> Exit:
         """Run the guest to its end: freely where a client may want to say something about it, else in lockstep."""
         vm, limit, incoming = self.vm, self.options.max_instructions, self.options.incoming
-        if incoming is not None:
+        if incoming is not None and not vm.preconfig:
             if self.options.paused or not self.options.qmp:
                 await vm.stop()
             await vm.migrate_incoming(incoming)
             if limit is not None:
                 limit += vm.instructions
         if self.options.qmp:
-            if not self.options.paused and incoming is None:
+            if not self.options.paused and not self.options.preconfig and incoming is None:
                 await vm.start()
             await vm.wait_end()
             assert vm.exit is not None

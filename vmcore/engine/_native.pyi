@@ -25,7 +25,13 @@ class PhysicalMemory:
     a20: bool
     def __new__(cls) -> Self: ...
     def map_ram(
-        self, start: int, size: int, *, rom: bool = False, contents: bytes | bytearray | memoryview | None = None
+        self,
+        start: int,
+        size: int,
+        *,
+        rom: bool = False,
+        contents: bytes | bytearray | memoryview | None = None,
+        buffer: bytearray | memoryview | None = None,
     ) -> None: ...
     def map_device(
         self,

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from attrs import field, frozen
 
+from vmcore.firmware.numa import NumaLayout
 from vmcore.model.errors import ConfigError
 from vmcore.model.units import KIB, MIB
 
@@ -112,7 +113,8 @@ class PlatformLayout:
 
     pci: bool = True
     """Whether there is a PCI bus."""
-
+    numa: NumaLayout | None = None
+    """NUMA nodes, None where the machine has none."""
     acpi: bool = True
     """Whether ACPI (and SMBIOS) tables are given to the guest."""
     acpi_size: int = field(default=64 * KIB)

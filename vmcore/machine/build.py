@@ -13,6 +13,7 @@ from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.machine.config import MachineConfig
+from vmcore.machine.memory_options import with_numa
 from vmcore.model.errors import ConfigError
 
 __all__ = ["build_board", "plan_cpu", "plan_layout"]
@@ -27,6 +28,10 @@ def plan_cpu(config: MachineConfig) -> CpuModel:
 
 def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:
     """Where everything will be, before anything is built."""
+    return with_numa(_plan_board(config, model), config)
+
+
+def _plan_board(config: MachineConfig, model: CpuModel) -> PlatformLayout:
     long_mode = "LM" in model.features
     if config.board == "none":
         return none_layout(memory=config.memory, cpus=config.cpus, long_mode=long_mode, physical_bits=model.phys_bits)

@@ -21,6 +21,8 @@ from attrs import field, frozen
 
 from vmcore.boards.kinds import BOARDS
 from vmcore.engine.models import model_names
+from vmcore.machine.memory_options import MemoryBackendOption, check_memory, memory_backends, numa_options
+from vmcore.machine.numa import NumaOption
 from vmcore.model.errors import ConfigError
 from vmcore.model.run_state import PanicAction, WatchdogAction
 from vmcore.model.units import GIB, KIB, MIB, format_size, parse_instant, parse_size
@@ -252,6 +254,14 @@ class MachineConfig:
     """"pc": an ISA PC with ACPI; "none": vCPUs and RAM alone."""
     memory: int = field(default=128 * MIB, converter=_memory, repr=format_size)
     """RAM in bytes; takes "512M" and the like."""
+    memory_backends: tuple[MemoryBackendOption, ...] = field(default=(), converter=memory_backends)
+    """Memory of the host that RAM can be made of: "memory-backend-ram,id=m0,size=16M" and the like."""
+    memory_backend: str | None = None
+    """The back end that is the whole RAM.  None: memory of the machine's own, or what the NUMA nodes have."""
+    numa: tuple[NumaOption, ...] = field(default=(), converter=numa_options)
+    """NUMA nodes, their vCPUs, memory and distances: "node,nodeid=0,cpus=0-1,memdev=m0" and the like."""
+    hmat: bool = False
+    """The guest is told latencies and bandwidths of the nodes' memory (ACPI's HMAT)."""
     cpus: int = 1
     cpu: str = "max"
     """CPU model by name."""
@@ -317,6 +327,7 @@ class MachineConfig:
         for name in ("initrd", "append"):
             if getattr(self, name) and self.kernel is None:
                 raise ConfigError(name, self._shown(name), "nothing without a kernel")
+        check_memory(self)
         if self.board == "none":
             for name in ("kernel", "initrd", "bootsector", "firmware"):
                 if getattr(self, name) is not None:

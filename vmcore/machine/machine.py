@@ -16,7 +16,7 @@ Nothing here knows of threads, but for `request_stop`, which any thread may call
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, final
@@ -89,7 +89,7 @@ from vmcore.model.run_state import (
     WatchdogAction,
 )
 
-__all__ = ["Machine", "MachineStatistics"]
+__all__ = ["CONTAINERS", "Machine", "MachineStatistics", "configured_actions"]
 
 T = TypeVar("T")
 
@@ -117,21 +117,32 @@ class MachineStatistics:
     cpus: tuple[Any, ...]
 
 
+def configured_actions(config: MachineConfig) -> Actions:
+    """What a configuration says about reboots, shutdowns, panics and watchdogs."""
+    return Actions(
+        reboot=RebootAction.SHUTDOWN if config.no_reboot else RebootAction.RESET,
+        shutdown=ShutdownAction.PAUSE if config.no_shutdown else ShutdownAction.POWEROFF,
+        panic=config.panic_action,
+        watchdog=config.watchdog_action,
+    )
+
+
 @final
 class Machine:
     """A PC.  See the module's text for the rules."""
 
-    def __init__(self, config: MachineConfig | None = None) -> None:
+    def __init__(self, config: MachineConfig | None = None, *, ram: Sequence[memoryview] = ()) -> None:
+        """ram: memory for the RAM, in order, of the configured size in all; it is released when the machine closes.
+        Without any the RAM is private to the machine, whatever back ends its configuration names.
+        """
         self.config: Final = config if config is not None else MachineConfig()
         self.on_event: Callable[[Event], None] | None = None
         """Gets every event, from within the instruction that caused it.  Without it they wait for `take_events`."""
-        self.actions = Actions(
-            reboot=RebootAction.SHUTDOWN if self.config.no_reboot else RebootAction.RESET,
-            shutdown=ShutdownAction.PAUSE if self.config.no_shutdown else ShutdownAction.POWEROFF,
-            panic=self.config.panic_action,
-            watchdog=self.config.watchdog_action,
-        )
+        self.actions = configured_actions(self.config)
         """What is done about reboots, shutdowns, panics and watchdogs; may be replaced at any time."""
+        if ram and sum(map(len, ram)) != self.config.memory:
+            raise UsageError(f"ram: {sum(map(len, ram))} bytes: expected {self.config.memory}")
+        self._ram = tuple(ram)
         self._closed = False
         self._in_run = False
         self._off: Exit | None = None
@@ -185,6 +196,7 @@ class Machine:
             serial=self.serial,
             debugcon=self._write_debugcon,
             rtc=self.config.rtc,
+            ram=ram,
         )
         layout = plan_layout(self.config, model)
         self._image: Final[BootImage | None] = load(self.config, layout)
@@ -701,6 +713,8 @@ class Machine:
         if not self._closed:
             self._closed = True
             self.board.disconnect()
+            for lent in self._ram:
+                lent.release()
 
     @property
     def closed(self) -> bool:

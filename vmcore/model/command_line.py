@@ -116,6 +116,13 @@ OPTIONS: Final = (
             Parameter(name="kernel", help="as --kernel"),
             Parameter(name="initrd", help="as --initrd"),
             Parameter(name="append", help="as --append"),
+            Parameter(name="memory-backend", help="the object that is the RAM; its size is that of --memory"),
+            Parameter(
+                name="hmat",
+                type=_BOOLEAN,
+                help="the guest is told latencies and bandwidths of the nodes' memory (ACPI's HMAT)",
+                default="off",
+            ),
         ),
         implied="type",
         group="machine",
@@ -143,6 +150,20 @@ OPTIONS: Final = (
         metavar="tcg",
         help="what executes the guest; only emulation, which QEMU calls tcg, is possible",
     ),
+    Option(
+        name="object",
+        metavar="TYPE,id=ID[,NAME=VALUE]",
+        help="makes an object: memory-backend-ram, memory-backend-file, memory-backend-memfd, iothread, rng-builtin, "
+        "rng-random, secret",
+        repeated=True,
+    ),
+    Option(
+        name="numa",
+        metavar="node|dist|cpu|hmat-lb|hmat-cache,...",
+        help="NUMA nodes, distances, vCPUs, latencies and bandwidths, caches: node,cpus=0-1,memdev=m0",
+        repeated=True,
+    ),
+    Option(name="preconfig", help="serves QMP before the machine is built; x-exit-preconfig builds it"),
     Option(
         name="kernel",
         metavar="FILE",

@@ -70,9 +70,15 @@ __all__ = [
     "NumaOptionsType",
     "PCDIMMDeviceInfo",
     "PCDIMMDeviceInfoWrapper",
+    "SgxEPCDeviceInfo",
+    "SgxEPCDeviceInfoWrapper",
     "SysEmuTarget",
     "TargetInfo",
     "UuidInfo",
+    "VirtioMEMDeviceInfo",
+    "VirtioMEMDeviceInfoWrapper",
+    "VirtioPMEMDeviceInfo",
+    "VirtioPMEMDeviceInfoWrapper",
     "X86CPUFeatureWordInfo",
     "X86CPURegister32",
 ]
@@ -615,6 +621,75 @@ class PCDIMMDeviceInfoWrapper(MemoryDeviceInfo):
     """A module, volatile or not as `type` says."""
 
     data: PCDIMMDeviceInfo
+
+
+@struct
+@frozen(kw_only=True)
+class VirtioPMEMDeviceInfo:
+    """A virtio device of persistent memory.  memaddr: where it is in guest memory; memdev: path of its back end."""
+
+    id: str | None = None
+    memaddr: Size
+    size: Size
+    memdev: str
+
+
+@branch(MemoryDeviceInfoKind.VIRTIO_PMEM)
+@frozen(kw_only=True)
+class VirtioPMEMDeviceInfoWrapper(MemoryDeviceInfo):
+    """A virtio device of persistent memory."""
+
+    type: MemoryDeviceInfoKind = MemoryDeviceInfoKind.VIRTIO_PMEM
+    data: VirtioPMEMDeviceInfo
+
+
+@struct
+@frozen(kw_only=True)
+class VirtioMEMDeviceInfo:
+    """A virtio device of memory that grows and shrinks.
+
+    memaddr: where it is in guest memory; requested_size, size, max_size: bytes wanted, used and possible; block_size:
+    its unit; node: its NUMA node; memdev: path of its back end.
+    """
+
+    id: str | None = None
+    memaddr: Size
+    requested_size: Size
+    size: Size
+    max_size: Size
+    block_size: Size
+    node: Int
+    memdev: str
+
+
+@branch(MemoryDeviceInfoKind.VIRTIO_MEM)
+@frozen(kw_only=True)
+class VirtioMEMDeviceInfoWrapper(MemoryDeviceInfo):
+    """A virtio device of memory that grows and shrinks."""
+
+    type: MemoryDeviceInfoKind = MemoryDeviceInfoKind.VIRTIO_MEM
+    data: VirtioMEMDeviceInfo
+
+
+@struct
+@frozen(kw_only=True)
+class SgxEPCDeviceInfo:
+    """Memory for SGX enclaves.  memaddr: where it is in guest memory; node: its NUMA node; memdev: its back end."""
+
+    id: str | None = None
+    memaddr: Size
+    size: Size
+    node: Int
+    memdev: str
+
+
+@branch(MemoryDeviceInfoKind.SGX_EPC)
+@frozen(kw_only=True)
+class SgxEPCDeviceInfoWrapper(MemoryDeviceInfo):
+    """Memory for SGX enclaves."""
+
+    type: MemoryDeviceInfoKind = MemoryDeviceInfoKind.SGX_EPC
+    data: SgxEPCDeviceInfo
 
 
 @event("MEMORY_DEVICE_SIZE_CHANGE")

@@ -16,6 +16,7 @@ from vmcore.engine.registers import Attributes
 from vmcore.hardware.decoding import HiddenMemory
 from vmcore.hardware.memory_map import Ram, Rom
 from vmcore.model.errors import CommandError, GuestError, UsageError
+from vmcore.model.keyval import OptionError
 from vmcore.model.qkeycode import QKeyCode
 from vmcore.model.ui import IntWrapper, KeyValue, QKeyCodeWrapper
 from vmcore.qmp.hmp_expression import Format, LineError, Scanner
@@ -276,6 +277,32 @@ async def _cpu(monitor: HumanMonitor, text: str) -> str:
     return ""
 
 
+# --- objects ---------------------------------------------------------------------------------------------------------
+
+
+async def _object_add(monitor: HumanMonitor, text: str) -> str:
+    try:
+        await monitor.vm.objects.add(_word(text, "object_add"))
+    except OptionError as error:
+        return f"Error: {error.wire or error}\n"
+    return ""
+
+
+async def _object_del(monitor: HumanMonitor, text: str) -> str:
+    await monitor.vm.objects.remove(_word(text, "object_del"))
+    return ""
+
+
+def _word(text: str, name: str) -> str:
+    """The one argument of a command."""
+    words = text.split()
+    if not words:
+        raise LineError(f"{name}: string expected")
+    if len(words) > 1:
+        raise LineError(f"{name}: extraneous characters at the end of line")
+    return words[0]
+
+
 # --- info and help ---------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +355,8 @@ COMMANDS: Final = (
     _Command("info", "[subject]", "show something about the machine", _info),
     _Command("memsave", "addr size file", "write linear memory to a file", _memsave),
     _Command("nmi", "", "send an NMI to every vCPU", _plain("nmi", _nmi)),
+    _Command("object_add", "type,id=id[,name=value]", "make an object", _object_add),
+    _Command("object_del", "id", "unmake an object", _object_del),
     _Command("pmemsave", "addr size file", "write physical memory to a file", _pmemsave),
     _Command("print|p", "/fmt expr", "show the value of an expression", _print),
     _Command("quit|q", "", "switch the machine off", _plain("quit|q", lambda vm: vm.quit())),

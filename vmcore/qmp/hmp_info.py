@@ -15,6 +15,7 @@ from vmcore.hardware.decoding import HiddenMemory
 from vmcore.hardware.device import Device
 from vmcore.hardware.memory_map import Alias, Mmio, Rom
 from vmcore.model.run_state import RunState
+from vmcore.qmp import hmp_memory
 from vmcore.qmp.hmp_expression import Scanner
 
 if TYPE_CHECKING:
@@ -262,9 +263,14 @@ _DELIVERY: Final = ("fixed", "lowest", "SMI", "...", "NMI", "INIT", "...", "extI
 
 SUBJECTS: Final[dict[str, Subject]] = {
     "cpus": Subject("", "the vCPUs and the thread that executes them", _cpus),
+    "iothreads": Subject("", "the I/O threads", hmp_memory.iothreads),
     "mem": Subject("", "linear memory that is mapped, with the rights to it", _mem),
+    "memdev": Subject("", "the memory back ends", hmp_memory.memdev),
+    "memory-devices": Subject("", "the memory modules", hmp_memory.memory_devices),
+    "memory_size_summary": Subject("", "how much memory the machine has", hmp_memory.memory_size_summary),
     "mtree": Subject("", "the physical address space and the ports", _mtree),
     "name": Subject("", "the name of the machine", _name),
+    "numa": Subject("", "the NUMA nodes", hmp_memory.numa),
     "pic": Subject("", "the interrupt controllers", _pic),
     "qtree": Subject("", "the devices and their properties", _qtree),
     "registers": Subject("[-a|vcpu]", "the registers of a vCPU (-a: of all)", _registers),

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import final
 
 from vmcore.machine.machine import Machine
+from vmcore.model.errors import UsageError
+from vmcore.model.units import SECOND
 
 
 @final
@@ -24,7 +26,7 @@ class Alarms:
         self._heap: list[tuple[int, int, Alarm]] = []
         self._made = 0
 
-    def set(self, at_ns: int, what: Callable[[], None]) -> Alarm:
+    def set(self, at_ns: int, what: Callable[[], object]) -> Alarm:
         """Call `what` in the trio thread when guest time reaches `at_ns`; at once if it has."""
         self._made += 1
         alarm = Alarm(at_ns, what)
@@ -61,7 +63,22 @@ class Alarm:
 
     __slots__ = ("at_ns", "cancelled", "what")
 
-    def __init__(self, at_ns: int, what: Callable[[], None]) -> None:
+    def __init__(self, at_ns: int, what: Callable[[], object]) -> None:
         self.at_ns = at_ns
         self.what = what
         self.cancelled = False
+
+
+@final
+class AlarmHandle:
+    """An alarm that may not be set yet, because the machine was running when it was asked for."""
+
+    def __init__(self) -> None:
+        self.alarm: Alarm | None = None
+
+
+def guest_ns(seconds: float) -> int:
+    """Nanoseconds of so many seconds of guest time.  UsageError for what is no number from 0 up."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise UsageError(f"{seconds!r}: expected a number of seconds from 0 up")
+    return round(seconds * SECOND)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
+import trio
 from attrs import frozen
 
 from vmcore.boards.kinds import BOARDS
@@ -25,7 +27,9 @@ from vmcore.hardware.tree import Node, ObjectTree
 from vmcore.machine.config import DEVICE_MODELS
 from vmcore.model.errors import CommandError, UsageError
 from vmcore.model.qom import ObjectPropertyInfo, ObjectTypeInfo
+from vmcore.shell.qom_special import special_properties
 from vmcore.shell.queries import cpu_type
+from vmcore.shell.user_objects import USER_TYPES, UserObject
 
 if TYPE_CHECKING:
     from vmcore.vm import VirtualMachine
@@ -35,6 +39,8 @@ __all__ = ["ObjectModel"]
 _MODELS: Final[dict[type[Any], str]] = {DebugExitPort: "isa-debug-exit", Debugcon: "isa-debugcon"}
 _PLAIN: Final = {"int": "int", "bool": "bool", "str": "str"}
 _JSON: Final = {bool: "boolean", int: "integer", str: "string"}
+USER_CREATABLE: Final = "user-creatable"
+"""The interface of the types of which objects can be made with object-add."""
 _TYPE: Final = ObjectPropertyInfo(name="type", type="string")
 
 
@@ -69,6 +75,7 @@ def _types() -> dict[str, _Type]:
         _Type("cpu", "device", True),
         _Type("x86_64-cpu", "cpu", True, Cpu),
         *(_Type(cpu_type(model), "x86_64-cpu", cls=Cpu) for model in model_names()),
+        *(_Type(kind.name, kind.parent, kind.abstract) for kind in USER_TYPES.values()),
     ]
     for cls in _classes(Device):
         parents = [base for base in cls.__mro__[1:] if issubclass(base, Device)]
@@ -86,30 +93,48 @@ class ObjectModel:
     def __init__(self, vm: VirtualMachine) -> None:
         self._vm = vm
 
+    @asynccontextmanager
+    async def _tree(self) -> AsyncIterator[ObjectTree]:
+        """The object tree while nothing changes it; what there is of it before the machine is built."""
+        self._vm._check_entered()
+        before = self._vm._preconfig
+        if before is not None:
+            await trio.lowlevel.checkpoint()
+            yield before.tree
+        else:
+            async with self._vm.parked() as machine:
+                yield machine.tree
+
     # --- objects
 
     async def properties(self, path: str) -> tuple[ObjectPropertyInfo, ...]:
         """The properties of an object, its children among them."""
-        async with self._vm.parked() as machine:
-            node = self._resolve(machine.tree, path)
-            return (_TYPE, *self._properties(machine.tree, node))
+        async with self._tree() as tree:
+            node = self._resolve(tree, path)
+            return (_TYPE, *self._properties(tree, node))
 
     async def get(self, path: str, name: str) -> Any:
         """The value of a property; of children and links the path."""
-        async with self._vm.parked() as machine:
-            node = self._resolve(machine.tree, path)
+        async with self._tree() as tree:
+            node = self._resolve(tree, path)
             if name == "type":
                 return self.type_name(node)
-            if not any(found.name == name for found in machine.tree.properties(node.path)):
+            own = special_properties(self._vm, node)
+            if name in own:
+                return own[name].get()
+            if not any(found.name == name for found in tree.properties(node.path)):
                 raise self._missing(node, name)
-            value = machine.tree.get(node.path, name)
+            value = tree.get(node.path, name)
             return value.value if isinstance(value, Enum) else value
 
     async def set(self, path: str, name: str, value: Any) -> None:
         """Set a property that may be set while the machine exists."""
-        async with self._vm.parked() as machine:
-            tree = machine.tree
+        async with self._tree() as tree:
             node = self._resolve(tree, path)
+            own = special_properties(self._vm, node)
+            if name in own:
+                own[name].set(value)
+                return
             found = next((p for p in tree.properties(node.path) if p.name == name), None)
             if found is None and name != "type":
                 raise self._missing(node, name)
@@ -137,9 +162,13 @@ class ObjectModel:
             return f"{self._vm.config.board}-machine"
         if isinstance(node.value, Cpu):
             return cpu_type(node.value.model.name)
+        if isinstance(node.value, UserObject):
+            return node.value.type_name
         return "container" if node.value is None else _class_name(type(node.value))
 
     def _properties(self, tree: ObjectTree, node: Node) -> Iterator[ObjectPropertyInfo]:
+        for name, special in special_properties(self._vm, node).items():
+            yield ObjectPropertyInfo(name=name, type=special.type)
         for found in tree.properties(node.path):
             kind = found.type
             if found.name in node.children:
@@ -207,6 +236,8 @@ class ObjectModel:
 
 def _ancestors(known: dict[str, _Type], kind: _Type) -> Iterator[str]:
     """The names of a type and of all that it derives from."""
+    if kind.name in USER_TYPES and not kind.abstract:
+        yield USER_CREATABLE
     yield kind.name
     while kind.parent is not None:
         kind = known[kind.parent]
@@ -214,6 +245,10 @@ def _ancestors(known: dict[str, _Type], kind: _Type) -> Iterator[str]:
 
 
 def _declared(kind: _Type) -> Iterator[ObjectPropertyInfo]:
+    if kind.name in USER_TYPES:
+        for found in USER_TYPES[kind.name].properties:
+            yield ObjectPropertyInfo(name=found.name, type=found.type, description=found.description)
+        return
     if kind.name in DEVICE_MODELS:
         for name, (default, _, _) in DEVICE_MODELS[kind.name].items():
             yield ObjectPropertyInfo(name=name, type="uint32", default_value=default)

@@ -18,16 +18,17 @@ from vmcore.model.machine import (
     CpuInfoX86,
     CpuInstanceProperties,
     CurrentMachineParams,
-    HostMemPolicy,
     HotpluggableCPU,
     KvmInfo,
     MachineInfo,
     Memdev,
+    MemoryDeviceInfo,
     MemoryInfo,
     SysEmuTarget,
     TargetInfo,
     UuidInfo,
 )
+from vmcore.model.misc import IOThreadInfo
 
 if TYPE_CHECKING:
     from vmcore.machine.machine import Machine
@@ -95,15 +96,15 @@ class Queries:
 
     async def hotpluggable_cpus(self) -> tuple[HotpluggableCPU, ...]:
         """The places for vCPUs, the highest first, each with what is in it."""
-        machine = self._vm.peek()
+        machine = None if self._vm.preconfig else self._vm.peek()
         return tuple(
             HotpluggableCPU(
                 type=cpu_type(self._vm.config.cpu),
                 vcpus_count=1,
                 props=self._place(index),
-                qom_path=cpu_path(machine, index),
+                qom_path=None if machine is None else cpu_path(machine, index),
             )
-            for index in reversed(range(len(machine.cpus)))
+            for index in reversed(range(self._vm.config.cpus))
         )
 
     async def machines(self) -> tuple[MachineInfo, ...]:
@@ -136,19 +137,17 @@ class Queries:
         return MemoryInfo(base_memory=self._vm.config.memory, plugged_memory=None)
 
     async def memdevs(self) -> tuple[Memdev, ...]:
-        """The memory back ends: the board's main memory, private memory of this process without reserved swap."""
-        main = Memdev(
-            id=BOARDS[self._vm.config.board].ram,
-            size=self._vm.config.memory,
-            merge=False,
-            dump=True,
-            prealloc=False,
-            share=False,
-            reserve=False,
-            host_nodes=(),
-            policy=HostMemPolicy.DEFAULT,
-        )
-        return (main,)
+        """The memory back ends, the board's main memory among them."""
+        return self._vm.objects.memdevs()
+
+    async def iothreads(self) -> tuple[IOThreadInfo, ...]:
+        """The I/O threads that were made; none of this machine's own, whose devices work where its vCPUs do."""
+        return self._vm.objects.iothreads()
+
+    async def memory_devices(self) -> tuple[MemoryDeviceInfo, ...]:
+        """The memory modules that were plugged: no board here has a place for one."""
+        self._vm.peek()
+        return ()
 
     async def kvm(self) -> KvmInfo:
         """The engine executes the guest itself: there is no way to KVM in this program."""
@@ -159,5 +158,4 @@ class Queries:
         return UuidInfo(uuid=self._vm.config.uuid or str(uuids.UUID(int=0)))
 
     def _place(self, index: int) -> CpuInstanceProperties:
-        # As the CPU model's CPUID leaves and the SMBIOS tables say: all are cores of one package.
-        return CpuInstanceProperties(socket_id=0, core_id=index, thread_id=0)
+        return self._vm.numa.topology().places()[index]

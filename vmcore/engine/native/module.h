@@ -18,6 +18,7 @@
 struct HostBlock {
     u8 *host = nullptr, *flags = nullptr;
     u64 size = 0, flags_size = 0;
+    Py_buffer lent{};  // memory that somebody else owns: `host` points into it
     ~HostBlock();
 };
 // What belongs to a region, by Region::id.

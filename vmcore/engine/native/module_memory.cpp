@@ -188,13 +188,26 @@ void memory_dealloc(PyObject *o) {
 
 // ------------------------------------------------------------------------------------------------------------- mapping
 
+// Takes a buffer of somebody else's as a block's memory; false with an exception set.
+bool lend(PyObject *buffer, u64 size, const char *what, u64 start, HostBlock *block) {
+    Text mine;
+    if (PyObject_GetBuffer(buffer, &block->lent, PyBUF_WRITABLE) < 0) return false;
+    if (u64(block->lent.len) != size || (reinterpret_cast<std::uintptr_t>(block->lent.buf) & (PAGE - 1))) {
+        PyErr_Format(PyExc_ValueError, "a buffer of %zd bytes at %p for %s at %s: expected one of that size that begins at a page",
+                     block->lent.len, block->lent.buf, what, range_text(mine, start, size));
+        return false;
+    }
+    block->host = static_cast<u8 *>(block->lent.buf);
+    return true;
+}
+
 PyObject *memory_map_ram(PyObject *o, PyObject *args, PyObject *kwargs) {
-    static const char *names[] = {"start", "size", "rom", "contents", nullptr};
+    static const char *names[] = {"start", "size", "rom", "contents", "buffer", nullptr};
     PyMemory *m = self_of(o);
-    PyObject *start_o, *size_o, *contents_o = Py_None;
+    PyObject *start_o, *size_o, *contents_o = Py_None, *buffer_o = Py_None;
     int rom = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$pO:map_ram", const_cast<char **>(names), &start_o, &size_o, &rom,
-                                     &contents_o))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$pOO:map_ram", const_cast<char **>(names), &start_o, &size_o, &rom,
+                                     &contents_o, &buffer_o))
         return nullptr;
     u64 start, size;
     if (unsigned_argument(start_o, "start", ~u64(0), &start) < 0 || unsigned_argument(size_o, "size", ~u64(0), &size) < 0)
@@ -214,7 +227,11 @@ PyObject *memory_map_ram(PyObject *o, PyObject *args, PyObject *kwargs) {
     }
     try {
         auto block = std::make_shared<HostBlock>();
-        block->host = map_host(size);
+        if (buffer_o != Py_None && !lend(buffer_o, size, what, start, block.get())) {
+            if (contents.obj) PyBuffer_Release(&contents);
+            return nullptr;
+        }
+        if (!block->host) block->host = map_host(size);
         block->size = size;
         block->flags_size = size / PAGE;
         block->flags = block->host ? map_host(block->flags_size) : nullptr;
@@ -228,6 +245,8 @@ PyObject *memory_map_ram(PyObject *o, PyObject *args, PyObject *kwargs) {
             std::memset(block->flags, PAGE_DIRTY, (u64(contents.len) + PAGE - 1) / PAGE);
         }
         if (contents.obj) PyBuffer_Release(&contents);
+        // What lent memory holds is not known, and others may write to it at any time: every page counts as written.
+        if (block->lent.obj) std::memset(block->flags, PAGE_TOUCHED, block->flags_size);
         u32 id = new_mapping(m);
         insert_region(m, Region{start, size, block->host, block->flags, rom ? RegionKind::ROM : RegionKind::RAM, id});
         (*m->mappings)[id].block = std::move(block);
@@ -555,7 +574,13 @@ PyMemberDef memory_members[] = {
 }  // namespace
 
 HostBlock::~HostBlock() {
-    unmap_host(host, size);
+    if (lent.obj) {
+        PyGILState_STATE held = PyGILState_Ensure();
+        PyBuffer_Release(&lent);
+        PyGILState_Release(held);
+    } else {
+        unmap_host(host, size);
+    }
     unmap_host(flags, flags_size);
 }
 
@@ -568,7 +593,8 @@ namespace {
 #define FAST(f) reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f)), METH_FASTCALL
 PyMethodDef memory_methods[] = {
     {"map_ram", KEYWORDS(memory_map_ram),
-     "map_ram(start, size, *, rom=False, contents=None): host memory, lazily zero.  Whole pages.  ROM swallows the guest's writes."},
+     "map_ram(start, size, *, rom=False, contents=None, buffer=None): host memory, lazily zero.  Whole pages.  ROM swallows the "
+     "guest's writes.  buffer: writable memory of somebody else's to use instead, as it is; it is held until it is unmapped."},
     {"map_device", KEYWORDS(memory_map_device),
      "map_device(start, size, read, write, *, offset=0, cells=None, readers=None, writers=None): read(offset, size) -> int and "
      "write(offset, value, size) answer the guest, offsets counted from `offset`.  cells: (values, rules, writable, clears), the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from vmcore.firmware.acpi import loader, tables
+from vmcore.firmware.acpi import loader, numa, tables
 from vmcore.firmware.acpi.dsdt import definition_block
 from vmcore.firmware.boot_image import LoadSegment
 from vmcore.firmware.platform import FIRMWARE_START, PlatformLayout
@@ -49,6 +49,7 @@ def _content(layout: PlatformLayout, facs_at: int, at: int) -> _Content:
 
     dsdt_at = place("DSDT", tables.table(b"DSDT", 2, definition_block(layout)))
     addresses = [place("FACP", tables.fadt(layout, facs_at, dsdt_at)), place("APIC", tables.madt(layout))]
+    addresses += [place(table[:4].decode(), table) for table in numa.tables(layout)]
     place("RSDT", tables.rsdt(addresses))
     place("XSDT", tables.xsdt(addresses))
     return _Content(bytes(content), places)

@@ -12,6 +12,7 @@ from vmcore.model.machine import (
     KvmInfo,
     MachineInfo,
     Memdev,
+    MemoryDeviceInfo,
     MemoryInfo,
     TargetInfo,
     UuidInfo,
@@ -85,5 +86,11 @@ async def query_uuid(vm: VirtualMachine) -> UuidInfo:
 
 @command("query-iothreads", allow_preconfig=True, since="2.0")
 async def query_iothreads(vm: VirtualMachine) -> tuple[IOThreadInfo, ...]:
-    """The I/O threads: none, as devices work in the thread that executes the vCPUs."""
-    return ()
+    """The I/O threads that were made."""
+    return await vm.query.iothreads()
+
+
+@command("query-memory-devices", since="2.1")
+async def query_memory_devices(vm: VirtualMachine) -> tuple[MemoryDeviceInfo, ...]:
+    """The memory modules that were plugged."""
+    return await vm.query.memory_devices()
