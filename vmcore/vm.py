@@ -55,6 +55,7 @@ from vmcore.model.units import SECOND
 from vmcore.shell.chardevs.facet import Chardevs
 from vmcore.shell.deadlines import Alarm, AlarmHandle, Alarms, guest_ns
 from vmcore.shell.descriptors import DescriptorSets
+from vmcore.shell.devices import Hotplug
 from vmcore.shell.dump import Dump
 from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
@@ -166,6 +167,8 @@ class VirtualMachine(PowerControl):
         """What the user made: memory back ends, I/O threads, secrets."""
         self.numa: Final = Numa(self)
         """NUMA nodes."""
+        self.hotplug: Final = Hotplug(self)
+        """Devices that come and go."""
         self.qom: Final = ObjectModel(self)
         """The object tree by paths and types."""
         self.input: Final = Input(self)
@@ -588,8 +591,9 @@ class VirtualMachine(PowerControl):
 
     @property
     def cpus(self) -> tuple[Cpu, ...]:
-        """The vCPUs with their registers.  Only while the machine is parked."""
-        return self._parked_machine("cpus").cpus
+        """The vCPUs that are plugged in, with their registers.  Only while the machine is parked."""
+        machine = self._parked_machine("cpus")
+        return tuple(machine.cpus[index] for index in machine.present_cpus)
 
     @property
     def cpu(self) -> Cpu:
@@ -839,7 +843,8 @@ class VirtualMachine(PowerControl):
     def _on_event(self, event: Event) -> None:
         """From the machine, in whichever thread it runs."""
         self._queue.append(event)
-        if self._until and isinstance(event, self._until) and self._machine.in_run:
+        if isinstance(event, self._until) and self._machine.in_run:
+            self._until = ()  # Another one in the same instruction is no reason to stop the next run.
             self._machine.stop(event)
         self.soon(self._flush)
 

@@ -149,6 +149,8 @@ def test_a_signal_ends_a_spinning_guest(image: Callable[[bytes], Path], number: 
         (["--kernel", "/no/such/kernel"], ["/no/such/kernel"]),
         (["--cpus", "0"], ["cpus", "0", "expected"]),
         (["--cpu", "pentium9"], ["pentium9"]),
+        (["--cpu", "qemu64,+flux"], ["flux", "Property 'qemu64-x86_64-cpu.flux' not found"]),
+        (["--cpus", "4,sockets=3"], ["cpus", "sockets (3) * dies (1) * cores (1) * threads (1) != maxcpus (4)"]),
         (["--serial", "pigeon"], ["serial", "pigeon", "stdio"]),
         (["--device", "flux-capacitor"], ["flux-capacitor", "isa-debug-exit"]),
         (["--device", "isa-debug-exit,iobase=zero"], ["iobase", "zero"]),

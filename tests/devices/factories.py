@@ -20,6 +20,7 @@ from vmcore.devices.ata_disk import AtaDisk
 from vmcore.devices.atapi_cdrom import AtapiCdrom
 from vmcore.devices.bios_disk import BiosDisk
 from vmcore.devices.coprocessor import Coprocessor
+from vmcore.devices.cpu_hotplug import CpuHotplug
 from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
 from vmcore.devices.dma8237 import Dma8237
@@ -233,6 +234,20 @@ def _commands(channel: IdeChannel, random: Random) -> None:
     channel.port_write(7, random.choice((0x20, 0x30, 0xC6, 0xC8, 0xCA, 0xEC, 0xA1, 0xA0, 0xE7, 0xEF)), 1)
 
 
+def _cpu_hotplug(around: Surroundings) -> Device[Any]:
+    device = CpuHotplug((0, 1, 4, 5), around.called("event"), around.told("eject"), around.told("status"), begin=0b11)
+    device.port_write(0, 0, 4)
+    return device
+
+
+def _cpus_come_and_go(device: CpuHotplug, random: Random) -> None:
+    index = random.randrange(1, 4)
+    if device.slots[index].present:
+        device.ask_to_go(index)
+    else:
+        device.plug(index)
+
+
 FACTORIES: Mapping[type[Device[Any]], Factory] = {
     AcpiPm: Factory(
         lambda a: AcpiPm(a.line("sci"), a.clock, a.told("sleep")),
@@ -247,6 +262,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         kept=("error",),
         outside=lambda chip, random: chip.set_error(random.random() < 0.5),
     ),
+    CpuHotplug: Factory(_cpu_hotplug, 0x20, kept=("slots", "selector", "command"), outside=_cpus_come_and_go),
     DebugExitPort: Factory(lambda a: DebugExitPort(a.told("exit")), 4),
     Debugcon: Factory(lambda a: Debugcon(a.told("data")), 1),
     Dma8237: Factory(lambda a: Dma8237(PhysicalMemory()), 0x40, outside=_transfers),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vmcore.engine.topology import CpuTopology
 from vmcore.firmware import acpi
 from vmcore.firmware.platform import MemoryKind, PlatformLayout, SerialPort
 from vmcore.model.errors import ConfigError
@@ -96,6 +97,14 @@ def test_the_interrupt_table_lists_processors_and_overrides() -> None:
     assert struct.pack("<BBBBIH", 2, 10, 0, 0, 2, 0) in entries
     assert struct.pack("<BBBBIH", 2, 10, 0, 9, 9, 0xD) in entries
     assert struct.pack("<BBBHB", 4, 6, 0xFF, 0, 1) in entries
+
+
+def test_places_for_vcpus_are_listed_by_their_apic_ids_and_as_empty_where_they_are() -> None:
+    layout = PlatformLayout(memory=64 * MIB, cpus=2, topology=CpuTopology(sockets=2, cores=3), present=0b100001)
+    madt = read_tables(layout)[b"APIC"]
+    assert madt[8] == 5
+    processors = [struct.unpack_from("<BBI", madt, 44 + 8 * n + 2) for n in range(6)]
+    assert processors == [(0, 0, 1), (1, 1, 2), (2, 2, 2), (3, 4, 2), (4, 5, 2), (5, 6, 1)]
 
 
 def test_too_little_room_for_the_tables_is_an_error_that_says_how_much_is_needed() -> None:

@@ -27,7 +27,7 @@ def debian_kernel() -> ImageFile:
 
 @pytest.mark.parametrize("entry", [LinuxEntry.LONG_MODE, LinuxEntry.REAL_MODE])
 def test_linux_takes_our_tables_without_complaint(entry: LinuxEntry, tmp_path: Path) -> None:
-    layout = PlatformLayout(memory=MEMORY, cpus=2)
+    layout = PlatformLayout(memory=MEMORY, cpus=2, gpe0=0xAFE0)  # where QEMU has its general-purpose events
     # Without a root file system the kernel panics in the end, and resets at once.
     image = linux.load(debian_kernel(), layout, append="console=ttyS0 panic=-1 tsc=reliable", entry=entry)
     log = qemu_oracle.run(image, tmp_path, memory=MEMORY, cpus=2).decode(errors="replace")

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ class Client:
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._buffer = b""
+        self._events: deque[dict[str, Any]] = deque()
 
     async def close(self) -> None:
         """Leave."""
@@ -58,12 +60,19 @@ class Client:
         return message
 
     async def execute(self, name: str, **given: Any) -> dict[str, Any]:
-        """The answer to a command; events before it are passed over."""
+        """The answer to a command; events before it are kept for `event`."""
         named = {key.replace("_", "-"): value for key, value in given.items()}
         await self._stream.send_all(json.dumps({"execute": name, "arguments": named}).encode())
         while "event" in (message := await self.message()):
-            pass
+            self._events.append(message)
         return message
+
+    async def event(self, name: str) -> dict[str, Any]:
+        """The next event of a name; others before it are passed over."""
+        while True:
+            message = self._events.popleft() if self._events else await self.message()
+            if message["event"] == name:
+                return message
 
 
 @asynccontextmanager

@@ -23,7 +23,6 @@ LISTS = {"-device": "devices", "-object": "memory_backends", "-numa": "numa"}
 OPTIONS: dict[str, tuple[str, Any]] = {
     "-cpu": ("cpu", str),
     "-preconfig": ("preconfig", True),
-    "-smp": ("cpus", int),
     "-no-reboot": ("no_reboot", True),
     "-no-shutdown": ("no_shutdown", True),
     "-name": ("name", str),
@@ -58,6 +57,9 @@ def _config(options: list[str]) -> dict[str, Any]:
         elif option == "-machine":
             assert next(rest) == "hmat=on"
             out["hmat"] = True
+        elif option == "-smp":
+            pairs = (pair.rpartition("=") for pair in next(rest).split(","))
+            out |= {name or "cpus": int(value) for name, _, value in pairs}
         else:
             name, value = OPTIONS[option]
             out[name] = value(next(rest)) if callable(value) else value

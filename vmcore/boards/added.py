@@ -23,6 +23,7 @@ def add_devices(board: Board, added: Sequence[AddedDevice]) -> None:
     for device in added:
         try:
             _BUILDERS[device.model](board, device)
+            board.added[device.path] = device.model
         except ConfigError as error:
             raise ConfigError(device.where, error.value, error.expected) from error
 

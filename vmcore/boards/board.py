@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -23,7 +23,18 @@ from vmcore.hardware.tree import ObjectTree
 from vmcore.model.events import GuestPanicInformation
 from vmcore.model.run_state import WakeReason
 
-__all__ = ["AddedDevice", "Board", "BoardServices"]
+if TYPE_CHECKING:
+    from vmcore.boards.cpu_slots import CpuSlots
+
+__all__ = ["AddedDevice", "Board", "BoardServices", "Bus"]
+
+
+@frozen
+class Bus:
+    """A bus for devices.  type: its kind, as QEMU names it; hotpluggable: they come and go while the machine exists."""
+
+    type: str
+    hotpluggable: bool = False
 
 
 @frozen
@@ -65,6 +76,10 @@ class BoardServices:
     """The guest's system reported a panic."""
     watchdog_expired: Callable[[], None] = lambda: None
     """A watchdog has expired."""
+    cpu_gone: Callable[[int], None] = lambda index: None
+    """The guest has let go of a vCPU that it was asked for."""
+    cpu_status: Callable[[int], None] = lambda index: None
+    """The guest has said something about a place for vCPUs (_OST)."""
     debugcon: Callable[[bytes], None]
     """Where the bytes of a debug console go to."""
     serial: Sequence[SerialBackend] = ()
@@ -92,6 +107,12 @@ class Board(ABC):
         """Every device by its path in the object tree, in the order in which they are reset, saved and restored."""
         self.uarts: list[Serial16550] = []
         """The serial ports in order."""
+        self.cpu_slots: CpuSlots | None = None
+        """The places for vCPUs, where they can come and go."""
+        self.added: dict[str, str] = {}
+        """Models of the devices that the configuration added, by path."""
+        self.buses: dict[str, Bus] = {}
+        """Buses that devices are plugged into, by name."""
 
     @abstractmethod
     def reset(self) -> None:
@@ -100,6 +121,11 @@ class Board(ABC):
     @abstractmethod
     def booted(self, image: BootImage) -> None:
         """Leave the board as firmware leaves it to the operating system in `image`."""
+
+    @property
+    def present(self) -> int:
+        """The vCPUs that there are, as a bit mask."""
+        return self.layout.present if self.cpu_slots is None else self.cpu_slots.device.present
 
     @property
     def resets_after_triple_fault(self) -> bool:

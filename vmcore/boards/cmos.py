@@ -9,7 +9,10 @@ from __future__ import annotations
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.units import KIB, MIB
 
-__all__ = ["SHUTDOWN_CODE", "WAKES", "cmos_contents"]
+__all__ = ["CPUS", "SHUTDOWN_CODE", "WAKES", "cmos_contents"]
+
+CPUS = 0x5F
+"""Index of the byte that tells how many vCPUs there are beside the first."""
 
 COPROCESSOR, MOUSE = 0x02, 0x04
 DISK_FLOPPY_CD = 0x12, 0x30
@@ -43,5 +46,5 @@ def cmos_contents(layout: PlatformLayout) -> dict[int, int]:
         0x5B: high & 0xFF,
         0x5C: high >> 8 & 0xFF,
         0x5D: high >> 16 & 0xFF,
-        0x5F: layout.cpus - 1,
+        CPUS: layout.cpus - 1,
     }

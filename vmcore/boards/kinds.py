@@ -26,7 +26,7 @@ class BoardKind:
 BOARDS: Final[dict[str, BoardKind]] = {
     kind.name: kind
     for kind in (
-        BoardKind(name="pc", max_cpus=64),
+        BoardKind(name="pc", max_cpus=64, hotpluggable_cpus=True),
         BoardKind(name="none", max_cpus=64, ram="ram"),
     )
 }

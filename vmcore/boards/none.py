@@ -12,6 +12,7 @@ from typing import final
 
 from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices
+from vmcore.engine.topology import CpuTopology
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.hardware.memory_map import Ram
@@ -20,11 +21,19 @@ from vmcore.model.units import GIB
 __all__ = ["NoneBoard", "none_layout"]
 
 
-def none_layout(*, memory: int, cpus: int, long_mode: bool = True, physical_bits: int = 40) -> PlatformLayout:
+def none_layout(
+    *,
+    memory: int,
+    cpus: int,
+    topology: CpuTopology | None = None,
+    long_mode: bool = True,
+    physical_bits: int = 40,
+) -> PlatformLayout:
     """A machine that has nothing but RAM: from 0 to at most 3 GiB, the rest from 4 GiB on."""
     return PlatformLayout(
         memory=memory,
         cpus=cpus,
+        topology=topology or CpuTopology(cores=cpus),
         long_mode=long_mode,
         physical_bits=physical_bits,
         serial=(),
@@ -33,6 +42,7 @@ def none_layout(*, memory: int, cpus: int, long_mode: bool = True, physical_bits
         rtc=False,
         acpi=False,
         pci=False,
+        cpu_hotplug=0,
     )
 
 

@@ -18,12 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vmcore.block.raw import DiskBackend, RawDisk, RawDiskState
 from vmcore.boards.added import add_devices
-from vmcore.boards.board import AddedDevice, Board, BoardServices
-from vmcore.boards.cmos import SHUTDOWN_CODE, WAKES, cmos_contents
+from vmcore.boards.board import AddedDevice, Board, BoardServices, Bus
+from vmcore.boards.cmos import CPUS, SHUTDOWN_CODE, WAKES, cmos_contents
+from vmcore.boards.cpu_slots import CpuSlots
 from vmcore.boards.pci_setup import set_up
 from vmcore.boards.sleep import sleep_types
 from vmcore.buses.pci import PciBus, PciFunction
@@ -32,6 +33,7 @@ from vmcore.devices.apic_bus import ApicBus, Delivery
 from vmcore.devices.bios_disk import PORTS as DISK_PORTS
 from vmcore.devices.bios_disk import BiosDisk
 from vmcore.devices.coprocessor import Coprocessor
+from vmcore.devices.cpu_hotplug import LEGACY_PORTS
 from vmcore.devices.dma8237 import Dma8237
 from vmcore.devices.fw_cfg import FwCfg
 from vmcore.devices.i440fx import I440fx
@@ -50,7 +52,9 @@ from vmcore.devices.reset_control import ResetControl
 from vmcore.devices.rtc_mc146818 import RtcMc146818
 from vmcore.devices.serial16550 import Serial16550
 from vmcore.devices.shadow_memory import SHADOWED, ShadowMemory
+from vmcore.engine.topology import CpuTopology
 from vmcore.firmware import fw_cfg
+from vmcore.firmware.acpi.cpu_hotplug import EVENT as CPU_EVENT
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.platform import PlatformLayout, SerialPort
@@ -114,6 +118,7 @@ def pc_layout(
     *,
     memory: int,
     cpus: int,
+    topology: CpuTopology | None = None,
     serials: int,
     long_mode: bool = True,
     physical_bits: int = 40,
@@ -125,6 +130,7 @@ def pc_layout(
         uuid=uuid,
         memory=memory,
         cpus=cpus,
+        topology=topology or CpuTopology(cores=cpus),
         long_mode=long_mode,
         physical_bits=physical_bits,
         serial=SERIAL_PORTS[:serials],
@@ -175,9 +181,11 @@ class PcBoard(Board):
         self._build_input()
         self._build_serial()
         self._build_power()
+        self._build_cpu_slots()
         self._build_firmware_devices(disks)
         if firmware is not None:
             self._build_fw_cfg(firmware)
+        self.buses["isa.0"] = Bus("ISA")
         add_devices(self, added)
         self._place_apics()
         self.connect()
@@ -226,7 +234,7 @@ class PcBoard(Board):
                 bus=self.bus,
                 clock=services.clock,
                 intr=IrqLine(self._interrupt_pin(index), f"interrupt of cpu{index}"),
-                apic_id=index,
+                apic_id=self.layout.topology.apic_id(index),
                 bsp=index == 0,
                 acknowledge_extint=self.pic.acknowledge,
                 on_nmi=self._signal(index, cpu.nmi),
@@ -514,6 +522,28 @@ class PcBoard(Board):
         self.pci.plug(function, device, number)
         self.add(path, function)
 
+    def _build_cpu_slots(self) -> None:
+        self.cpu_slots = slots = CpuSlots(
+            self.services,
+            self.layout,
+            self.bus,
+            self.apics,
+            event=lambda: self.power.general_event(CPU_EVENT),
+            count_changed=self._count_cpus,
+        )
+        self.add("/machine/cpu-hotplug", slots.device)
+        self.ports.claim(self.layout.cpu_hotplug, LEGACY_PORTS, slots.device, "cpu hotplug")
+
+    def _count_cpus(self, count: int) -> None:
+        self.rtc.poke(CPUS, count - 1)
+        self._tell_firmware()
+
+    def _tell_firmware(self) -> None:
+        """What the firmware configuration device holds follows from the vCPUs that there are."""
+        if self._firmware is not None:
+            layout = evolve(self.layout, present=self.present)
+            self.fw_cfg.items.update(fw_cfg.contents(layout, self._firmware))
+
     def _sleep(self, state: SleepState) -> None:
         services = self.services
         enter = {SleepState.S3: services.suspend, SleepState.S4: services.suspend_to_disk}
@@ -623,6 +653,9 @@ class PcBoard(Board):
 
     def restore(self, states: Mapping[str, Any]) -> None:
         super().restore(states)
+        assert self.cpu_slots is not None
+        self.cpu_slots.settle()
+        self._tell_firmware()
         wiring: PcWiringState = states[WIRING]
         for timer, deadline in zip(self._tsc_changes, wiring.tsc_changes, strict=True):
             timer.restore(deadline)

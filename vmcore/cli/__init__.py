@@ -13,6 +13,7 @@ import trio
 
 from vmcore.cli.options import RunOptions, parse
 from vmcore.cli.status import ExitStatus
+from vmcore.engine.cpu_options import choose_cpu
 from vmcore.model.errors import ConfigError, DeviceModelError, ImageError, UsageError
 
 __all__ = ["main"]
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(options, RunOptions):
             from vmcore.cli.run import run
 
+            for warning in choose_cpu(options.config.cpu).warnings:
+                print(f"vmcore: warning: {warning}", file=sys.stderr)
             return trio.run(run, options)
         from vmcore.cli.demo import demo
 

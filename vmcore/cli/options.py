@@ -166,7 +166,7 @@ def _run_options(given: _Given) -> RunOptions:
         numa=given.numa,
         hmat=board["hmat"],
         memory=given.of("memory")["size"],
-        cpus=given.of("cpus")["cpus"],
+        **given.of("cpus"),
         cpu=given.cpu or "max",
         firmware=given.firmware if given.firmware is not None else board.get("firmware"),
         kernel=given.kernel if given.kernel is not None else board.get("kernel"),

@@ -5,7 +5,7 @@ Source: the interface that QEMU documents in docs/specs/fw_cfg.rst; SeaBIOS and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from typing import Final, final
 
 from attrs import define, field, frozen
@@ -41,7 +41,7 @@ class FwCfg(Device[FwCfgState]):
     """Ports 0x510 (selector), 0x511 (data, which overlaps the selector's upper byte) and 0x514 (DMA address)."""
 
     memory: PhysicalMemory
-    items: Mapping[int, bytes] = field(factory=dict, repr=False)
+    items: MutableMapping[int, bytes] = field(factory=dict, repr=False)
     """Contents by selector.  Whoever owns the mapping may change it: guests see what is there when they read."""
 
     _key: int = field(init=False, default=0)

@@ -55,12 +55,21 @@ class Cpu(_native.Cpu):
     `instructions`.
     """
 
-    __slots__ = ("model",)
+    __slots__ = ("_number", "model")
 
+    _number: int
     model: CpuModel
     """The processor that this is."""
 
-    def __new__(cls, memory: PhysicalMemory, index: int = 0, *, model: str | CpuModel = "max", seed: int = 0) -> Self:
+    def __new__(
+        cls,
+        memory: PhysicalMemory,
+        index: int = 0,
+        *,
+        model: str | CpuModel = "max",
+        seed: int = 0,
+        apic_id: int | None = None,
+    ) -> Self:
         if isinstance(model, str):
             model = find_model(model)
         unknown = model.features - _INDEX.keys()
@@ -69,7 +78,8 @@ class Cpu(_native.Cpu):
         cpu = super().__new__(
             cls,
             memory,
-            index,
+            # All that the engine knows of the number is what it shows to the guest: the APIC ID.
+            index if apic_id is None else apic_id,
             features=[_INDEX[name] for name in sorted(model.features)],
             cpuid=model.cpuid,
             phys_bits=model.phys_bits,
@@ -77,8 +87,19 @@ class Cpu(_native.Cpu):
             seed=seed,
             tsc_hz=model.tsc_hz,
         )
+        cpu._number = index
         cpu.model = model
         return cpu
+
+    @property
+    def apic_id(self) -> int:
+        """The APIC ID that CPUID tells; the local APIC's register may hold another."""
+        return super().index
+
+    @property
+    def index(self) -> int:
+        """Number of the vCPU in its machine."""
+        return self._number
 
     es = _segment(0)
     cs = _segment(1)

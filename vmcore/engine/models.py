@@ -21,6 +21,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
+from vmcore.engine.topology import CpuTopology
 from vmcore.model.errors import UsageError
 
 __all__ = ["CpuModel", "CpuidRow", "FeatureBit", "feature_bits", "find_model", "model_names"]
@@ -119,22 +120,36 @@ class CpuModel:
         return self._signature & 15
 
     def with_cpus(self, count: int) -> CpuModel:
-        """The same processor as one of `count` cores of one package (leaves 1, 4, 0Bh, 8000_0001h, 8000_0008h)."""
+        """The same processor as one of `count` cores of one package."""
         if not 1 <= count <= 255:
             raise UsageError(f"a package has 1 to 255 cores, not {count}")
+        return self.with_topology(CpuTopology(cores=count))
+
+    def with_topology(self, topology: CpuTopology) -> CpuModel:
+        """The same processor as one of a machine so arranged (leaves 1, 4, 0Bh, 1Fh, 8000_0001h, 8000_0008h).
+
+        Leaf 1Fh tells of dies: a model that has leaf 0Bh gets it where a package has several.
+        """
+        count = topology.package
         if count == 1:
             return self
         amd = self.vendor == "AuthenticAMD"
-        shift = (count - 1).bit_length()
+        core_shift, shift = topology.core_shift, topology.package_shift
+        dies = topology.dies > 1 and self.leaf(0xB) is not None
         rows: list[CpuidRow] = []
         for leaf, subleaf, a, b, c, d in self.cpuid:
-            if leaf == 1:
-                b = (b & 0xFF00FFFF) | count << 16
+            if leaf == 0 and dies:
+                a = max(a, 0x1F)
+            elif leaf == 1:
+                b = (b & 0xFF00FFFF) | (count & 0xFF) << 16
                 d |= 1 << 28
             elif leaf == 4 and a & 0x1F:
-                a |= ((1 << shift) - 1) << 26
-                if subleaf == 3:
-                    a |= (count - 1) << 14
+                # Cores that there is room for in a package, and threads that share the cache: one's own core's, but
+                # those of the die at the third level.
+                a |= min((1 << shift - core_shift) - 1, 0x3F) << 26
+                a |= ((topology.cores * topology.threads if subleaf == 3 else topology.threads) - 1) << 14
+            elif leaf == 0xB and subleaf == 0:
+                a, b = core_shift, topology.threads
             elif leaf == 0xB and subleaf == 1:
                 a, b = shift, count
             elif leaf == 0x80000001 and amd:
@@ -142,6 +157,12 @@ class CpuModel:
             elif leaf == 0x80000008:
                 c = shift << 12 | (count - 1)
             rows.append((leaf, subleaf, a & _MASK32, b, c, d))
+        if dies:
+            # Level types are 1 for threads, 2 for cores and 5 for dies (SDM Vol. 2A, CPUID leaf 1Fh).
+            rows.append((0x1F, 0, core_shift, topology.threads, 0x100, 0))
+            rows.append((0x1F, 1, topology.die_shift, topology.cores * topology.threads, 0x201, 0))
+            rows.append((0x1F, 2, shift, count, 0x502, 0))
+            rows.sort(key=lambda row: (row[0], row[1] or 0))
         added = {"HTT", "CMP_LEGACY"} if amd else {"HTT"}
         return evolve(self, cpuid=tuple(rows), features=self.features | added)
 
@@ -156,6 +177,38 @@ class CpuModel:
             for leaf, subleaf, a, b, c, d in self.cpuid
         )
         return evolve(self, cpuid=rows, tsc_hz=hertz)
+
+    @property
+    def brand(self) -> str:
+        """The name that the processor gives itself (leaves 8000_0002h to 8000_0004h); empty where it has none."""
+        rows = [self.leaf(0x80000002 + part) for part in range(3)]
+        return b"".join(struct.pack("<4I", *row) for row in rows if row).rstrip(b"\0").decode("ascii")
+
+    def including(self, *names: str) -> CpuModel:
+        """The same processor with more features; leaves of CPUID that announce them are added where there are none."""
+        bits = feature_bits()
+        rows = {(row[0], row[1] or 0): row for row in self.cpuid}
+        for name in names:
+            if name not in bits:
+                raise UsageError(f"unknown CPU feature {name!r}")
+            place = bits[name]
+            if place is None:
+                continue
+            if name == "XSAVE":
+                rows.setdefault((0xD, 0), (0xD, 0, 3, 576, 576, 0))
+            key = (place.leaf, place.subleaf)
+            with_subleaves = place.leaf in (7, 0xD)
+            row = rows.get(key, (place.leaf, place.subleaf if with_subleaves else None, 0, 0, 0, 0))
+            values = list(row[2:])
+            values[place.register] |= 1 << place.bit
+            rows[key] = (row[0], row[1], values[0], values[1], values[2], values[3])
+            # The first leaf of each class tells the last one.
+            first = (place.leaf & 0xF0000000, 0)
+            _, _, last, b, c, d = rows.get(first, (first[0], None, 0, 0, 0, 0))
+            last = max(last, *(leaf for leaf, _ in rows if leaf & 0xF0000000 == first[0]))
+            rows[first] = (first[0], None, last, b, c, d)
+        cpuid = tuple(rows[key] for key in sorted(rows))
+        return evolve(self, features=self.features | set(names), cpuid=cpuid)
 
     def without(self, *names: str) -> CpuModel:
         """The same processor lacking some features; CPUID does not announce them and their instructions raise #UD."""
@@ -235,6 +288,10 @@ _P6: Final = {"I486", "I586", "I686"}
 _CACHES_2: Final[CpuidRow] = (2, None, 1, 0, 0x4D, 0x2C307D)
 _L1: Final[CpuidRow] = (0x80000005, None, 0x01FF01FF, 0x01FF01FF, 0x40020140, 0x40020140)
 _L2: Final[CpuidRow] = (0x80000006, None, 0, 0x42004200, 0x02008140, 0x00808140)
+
+
+def _base() -> CpuModel:
+    return _build("base", [], set(), 32, "no features, not even CPUID: what expanded models are told against")
 
 
 def _486() -> CpuModel:
@@ -396,6 +453,7 @@ def _max() -> CpuModel:
 
 
 _MAKERS: Final = {
+    "base": _base,
     "486": _486,
     "pentium": _pentium,
     "pentium2": _pentium2,

@@ -63,7 +63,9 @@ class Firmware:
 
 def contents(layout: PlatformLayout, firmware: Firmware, *, graphic: bool = False) -> dict[int, bytes]:
     """Every item of a machine by selector.  graphic: whether there is a display."""
-    cpus = layout.cpus.to_bytes(2, "little")
+    cpus = layout.present.bit_count().to_bytes(2, "little")
+    # Firmware makes room by APIC IDs, not by vCPUs.
+    most = (layout.topology.apic_id(layout.topology.total - 1) + 1).to_bytes(2, "little")
     items = {
         SIGNATURE: b"QEMU",
         IDENTITY: BYTES_AND_DMA.to_bytes(4, "little"),
@@ -71,7 +73,7 @@ def contents(layout: PlatformLayout, firmware: Firmware, *, graphic: bool = Fals
         RAM_SIZE: layout.memory.to_bytes(8, "little"),
         NO_GRAPHIC: int(not graphic).to_bytes(2, "little"),
         CPUS: cpus,
-        MAX_CPUS: cpus,
+        MAX_CPUS: most,
         BOOT_DEVICE: b"c\0",
         BOOT_MENU: b"\0\0",
         IRQ0_OVERRIDE: b"\1\0\0\0",
@@ -81,7 +83,7 @@ def contents(layout: PlatformLayout, firmware: Firmware, *, graphic: bool = Fals
     named = {
         "etc/boot-fail-wait": WAIT_FOR_EVER,
         "etc/e820": _ram(layout),
-        "etc/max-cpus": cpus,
+        "etc/max-cpus": most,
         "etc/system-states": _system_states(layout),
         **firmware.files,
     }

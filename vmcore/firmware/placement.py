@@ -83,7 +83,9 @@ class Placement:
         end = start + size
         return self._is_ram(start, end) and not any(start < c.end and c.start < end for c in self._claims)
 
-    def low(self, data: bytes, name: str, *, size: int | None = None, alignment: int = 16, lowest: int = LOWEST) -> int:
+    def low(
+        self, data: bytes, name: str, *, size: int | None = None, alignment: int = 16, lowest: int = LOWEST
+    ) -> int:
         """Places `data` at the lowest free address from `lowest` upwards, within 32 bits."""
         room = max(len(data) if size is None else size, 1)
         starts = [lowest, *(claim.end for claim in self._claims), *(start for start, _ in self._ram())]

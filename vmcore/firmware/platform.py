@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
+from vmcore.engine.topology import CpuTopology
 from vmcore.firmware.numa import NumaLayout
 from vmcore.model.errors import ConfigError
 from vmcore.model.units import KIB, MIB
@@ -72,7 +73,11 @@ class PlatformLayout:
     """RAM in all.  It lies from 0 to at most `low_ram_end`; the rest continues at 4 GiB."""
     low_ram_end: int = 0xC000_0000
     cpus: int = 1
-    """vCPUs; their local APIC ids are 0 .. cpus-1."""
+    """vCPUs that the machine begins with."""
+    topology: CpuTopology = field(default=Factory(lambda self: CpuTopology(cores=max(self.cpus, 1)), takes_self=True))
+    """The places for vCPUs; their local APIC ids follow from it."""
+    present: int = field(default=Factory(lambda self: (1 << max(self.cpus, 0)) - 1, takes_self=True))
+    """The places with a vCPU in them, as a bit mask."""
     long_mode: bool = True
     """Whether the CPU model has 64-bit mode."""
     physical_bits: int = 40
@@ -91,6 +96,8 @@ class PlatformLayout:
     smi_command: int = 0xB2
     acpi_enable: int = 0xF1
     acpi_disable: int = 0xF0
+    cpu_hotplug: int = 0xAF00
+    """First port of the block by which vCPUs come and go; 0 where the board has none."""
     sci_irq: int = 9
     s5_sleep_type: int = 0
     """SLP_TYP value of PM1 control that means S5 (power-off)."""
@@ -127,6 +134,8 @@ class PlatformLayout:
             raise ConfigError("low_ram_end", self.low_ram_end, "2, 3 or 3.5 GiB (one memory type range has the rest)")
         if not 1 <= self.cpus <= 255:
             raise ConfigError("cpus", self.cpus, "1 to 255")
+        if not self.cpus <= self.topology.total <= 255:
+            raise ConfigError("topology", self.topology, f"{self.cpus} to 255 places")
         if self.acpi_size % 4096 or self.acpi_size < 8192:
             raise ConfigError("acpi_size", self.acpi_size, "whole 4 KiB pages, at least two")
 

@@ -58,13 +58,17 @@ def _chassis(handle: int) -> bytes:
     return _structure(3, handle, body + b"\0", MAKER)
 
 
-def _processor(handle: int, layout: PlatformLayout) -> bytes:
-    """Type 4 (7.5): one socket with as many cores as there are vCPUs."""
-    body = struct.pack("<BBBBQBBHHHBB", 1, 3, OTHER, 2, 0, 2, 0, 0, 0, 0, 0x41, OTHER)
+def _processor(handle: int, layout: PlatformLayout, socket: int) -> bytes:
+    """Type 4 (7.5): one package; its socket is populated if a vCPU is in it."""
+    topology = layout.topology
+    there = layout.present >> socket * topology.package & (1 << topology.package) - 1
+    body = struct.pack("<BBBBQBBHHHBB", 1, 3, OTHER, 2, 0, 2, 0, 0, 0, 0, 0x41 if there else 0, OTHER)
     body += struct.pack("<HHHBBB", UNKNOWN_16, UNKNOWN_16, UNKNOWN_16, 0, 0, 0)
-    cores = layout.cpus
-    body += struct.pack("<BBBHH", cores, cores, cores, 4 if layout.long_mode else 0, OTHER)
-    return _structure(4, handle, body, "CPU 0", MAKER)
+    # What does not fit in a byte is FFh here, and the number in a later field.
+    cores, threads = topology.dies * topology.cores, topology.package
+    enabled = len({n // topology.threads for n in range(threads) if there >> n & 1})
+    body += struct.pack("<BBBHH", cores, enabled, threads, 4 if layout.long_mode else 0, OTHER)
+    return _structure(4, handle, body, f"CPU {socket}", MAKER)
 
 
 def _memory_array(handle: int, layout: PlatformLayout) -> bytes:
@@ -100,7 +104,7 @@ def _structures(layout: PlatformLayout) -> list[bytes]:
         _bios(next(handles)),
         _system(next(handles), layout),
         _chassis(next(handles)),
-        _processor(next(handles), layout),
+        *(_processor(next(handles), layout, socket) for socket in range(layout.topology.sockets)),
     ]
     array = next(handles)
     structures.append(_memory_array(array, layout))

@@ -8,22 +8,20 @@ from vmcore.block.raw import RawDisk
 from vmcore.boards.board import AddedDevice, Board, BoardServices
 from vmcore.boards.none import NoneBoard, none_layout
 from vmcore.boards.pc import PcBoard, pc_layout
-from vmcore.engine.models import CpuModel, find_model, model_names
+from vmcore.engine.cpu_options import choose_cpu
+from vmcore.engine.models import CpuModel
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.memory_options import with_numa
-from vmcore.model.errors import ConfigError
 
 __all__ = ["build_board", "plan_cpu", "plan_layout"]
 
 
 def plan_cpu(config: MachineConfig) -> CpuModel:
-    """The processor: all vCPUs are cores of one package."""
-    if config.cpu not in model_names():
-        raise ConfigError("cpu", config.cpu, f"one of {', '.join(model_names())}")
-    return find_model(config.cpu).with_cpus(config.cpus)
+    """The processor, arranged as the configuration says."""
+    return choose_cpu(config.cpu).model.with_topology(config.topology)
 
 
 def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:
@@ -34,11 +32,18 @@ def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:
 def _plan_board(config: MachineConfig, model: CpuModel) -> PlatformLayout:
     long_mode = "LM" in model.features
     if config.board == "none":
-        return none_layout(memory=config.memory, cpus=config.cpus, long_mode=long_mode, physical_bits=model.phys_bits)
+        return none_layout(
+            memory=config.memory,
+            cpus=config.cpus,
+            topology=config.topology,
+            long_mode=long_mode,
+            physical_bits=model.phys_bits,
+        )
     return pc_layout(
         uuid=UUID(config.uuid).bytes if config.uuid else bytes(16),
         memory=config.memory,
         cpus=config.cpus,
+        topology=config.topology,
         serials=config.serials,
         long_mode=long_mode,
         physical_bits=model.phys_bits,

@@ -20,9 +20,12 @@ from typing import Any, Final, TypeAlias
 from attrs import field, frozen
 
 from vmcore.boards.kinds import BOARDS
+from vmcore.engine.cpu_options import choose_cpu
 from vmcore.engine.models import model_names
+from vmcore.engine.topology import CpuTopology
 from vmcore.machine.memory_options import MemoryBackendOption, check_memory, memory_backends, numa_options
 from vmcore.machine.numa import NumaOption
+from vmcore.machine.topology import arrange
 from vmcore.model.errors import ConfigError
 from vmcore.model.run_state import PanicAction, WatchdogAction
 from vmcore.model.units import GIB, KIB, MIB, format_size, parse_instant, parse_size
@@ -40,6 +43,8 @@ __all__ = [
 
 MAX_CPUS: Final = max(kind.max_cpus for kind in BOARDS.values())
 MAX_SERIALS: Final = 4
+MAX_APIC_ID: Final = 254
+"""The last one that local APICs have; 255 is all of them."""
 
 Image: TypeAlias = Path | bytes
 """A file to load, or its content itself."""
@@ -217,6 +222,11 @@ def _memory(value: object) -> int:
     return size
 
 
+def _cpus(value: Any) -> Any:
+    # What is not given is settled once all fields are there; then it is a number.
+    return value
+
+
 def _rtc(value: object) -> int:
     return parse_instant(value, "rtc")  # type: ignore[arg-type]
 
@@ -262,9 +272,20 @@ class MachineConfig:
     """NUMA nodes, their vCPUs, memory and distances: "node,nodeid=0,cpus=0-1,memdev=m0" and the like."""
     hmat: bool = False
     """The guest is told latencies and bandwidths of the nodes' memory (ACPI's HMAT)."""
-    cpus: int = 1
+    cpus: int = field(default=None, converter=_cpus)
+    """vCPUs that the machine begins with; as many as there are places for if it is not given."""
+    maxcpus: int | None = None
+    """Places for vCPUs, into which more can be plugged while the machine runs; the product of the numbers below."""
+    sockets: int | None = None
+    """Packages.  Of the four numbers those not given follow from the others: cores before packages before threads."""
+    dies: int | None = None
+    """Dies of a package."""
+    cores: int | None = None
+    """Cores of a die."""
+    threads: int | None = None
+    """Threads of a core."""
     cpu: str = "max"
-    """CPU model by name."""
+    """CPU model by name, with features switched if wanted: "qemu64,+aes,-sse4.1,rdrand=on,enforce"."""
     kernel: Image | None = field(default=None, converter=_kernel)
     """Linux bzImage, Multiboot or PVH ELF: whatever the loaders know."""
     firmware: Image | None = field(default=None, converter=_firmware)
@@ -302,9 +323,10 @@ class MachineConfig:
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.board, str) or self.board not in BOARDS:
             raise ConfigError("board", self.board, " or ".join(BOARDS))
-        _integer("cpus", self.cpus, 1, BOARDS[self.board].max_cpus, "a number of vCPUs")
-        if not isinstance(self.cpu, str) or self.cpu not in model_names():
+        self._arrange_cpus()
+        if not isinstance(self.cpu, str):
             raise ConfigError("cpu", self.cpu, f"the name of a CPU model: {', '.join(model_names())}")
+        choose_cpu(self.cpu)
         if not isinstance(self.append, str) or "\0" in self.append:
             raise ConfigError("append", self.append, "text without NUL characters")
         _integer("serials", self.serials, 0, MAX_SERIALS, "a number of serial ports")
@@ -332,6 +354,32 @@ class MachineConfig:
             for name in ("kernel", "initrd", "bootsector", "firmware"):
                 if getattr(self, name) is not None:
                     raise ConfigError(name, self._shown(name), "nothing on board none, which has no firmware")
+
+    def _arrange_cpus(self) -> None:
+        most = BOARDS[self.board].max_cpus
+        names = ("maxcpus", "sockets", "dies", "cores", "threads")
+        given = {name: getattr(self, name) for name in ("cpus", *names) if getattr(self, name) is not None}
+        for name, value in given.items():
+            _integer(name, value, 1, most, "a number of vCPUs" if name in ("cpus", "maxcpus") else "a number")
+        cpus, topology = arrange(**given)
+        for name, value in (("cpus", cpus), ("maxcpus", topology.total)):
+            _integer(name, value, 1, most, "a number of vCPUs")
+        if topology.apic_id(topology.total - 1) > MAX_APIC_ID:
+            raise ConfigError("maxcpus", topology.total, f"an arrangement whose APIC IDs are at most {MAX_APIC_ID}")
+        if topology.total > cpus and not BOARDS[self.board].hotpluggable_cpus:
+            raise ConfigError("maxcpus", topology.total, f"{cpus}, as none can be plugged on board {self.board}")
+        object.__setattr__(self, "cpus", cpus)
+
+    @property
+    def topology(self) -> CpuTopology:
+        """How the places for vCPUs are arranged."""
+        given = {name: getattr(self, name) for name in ("maxcpus", "sockets", "dies", "cores", "threads")}
+        return arrange(self.cpus, **given)[1]
+
+    @property
+    def cpu_model(self) -> str:
+        """Name of the CPU model, without the features that are switched."""
+        return choose_cpu(self.cpu).name
 
     def _shown(self, name: str) -> object:
         value: Any = getattr(self, name)

@@ -48,10 +48,14 @@ def ram_blocks(machine: Machine, begin: int | None = None, length: int | None = 
     return found
 
 
+def _cpus(machine: Machine) -> list[Cpu]:
+    return [machine.cpus[index] for index in machine.present_cpus]
+
+
 def segments(machine: Machine, blocks: Sequence[Block]) -> list[Block]:
     """What of `blocks` the vCPUs' page tables map, by linear addresses, each mapping once."""
     seen: dict[tuple[int, int], Block] = {}
-    for cpu in machine.cpus:
+    for cpu in _cpus(machine):
         if not paging(cpu):
             continue
         for linear, physical, size in _merged(cpu):
@@ -84,7 +88,7 @@ def headers(machine: Machine, blocks: Sequence[Block], mapped: Sequence[Block]) 
 
     mapped: segments that show parts of the blocks at linear addresses; without any the blocks are shown as they are.
     """
-    notes = b"".join(map(_status, machine.cpus)) + b"".join(map(_rest, machine.cpus))
+    notes = b"".join(map(_status, _cpus(machine))) + b"".join(map(_rest, _cpus(machine)))
     shown = list(mapped) or list(blocks)
     count = 1 + len(shown)
     sections = int(count >= PN_XNUM)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
+from vmcore.machine.plug import Plugged
 from vmcore.model.run_state import ShutdownCause
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "MouseButton",
     "MouseMove",
     "Nmi",
+    "PlugDevice",
     "PowerButton",
     "SerialBreak",
     "SerialInput",
+    "UnplugDevice",
     "WakeUp",
 ]
 
@@ -85,6 +88,20 @@ class Nmi:
 
 
 @frozen
+class PlugDevice:
+    """A device is plugged in: what `DevicePlug.plan` has found in order."""
+
+    device: Plugged
+
+
+@frozen
+class UnplugDevice:
+    """The guest is asked to let go of a device, by its path in the object tree."""
+
+    path: str
+
+
+@frozen
 class HostReset:
     """The reset button is pressed."""
 
@@ -92,7 +109,17 @@ class HostReset:
 
 
 Input: TypeAlias = (
-    SerialInput | SerialBreak | KeyInput | MouseMove | MouseButton | PowerButton | WakeUp | Nmi | HostReset
+    SerialInput
+    | SerialBreak
+    | KeyInput
+    | MouseMove
+    | MouseButton
+    | PowerButton
+    | WakeUp
+    | Nmi
+    | PlugDevice
+    | UnplugDevice
+    | HostReset
 )
 
 

@@ -24,7 +24,7 @@ from typing import Any, Final, Self, TypeVar, final
 from attrs import frozen
 
 from vmcore.boards.board import Board, BoardServices
-from vmcore.engine import Activity, Cpu, Flags, PhysicalMemory, find_model
+from vmcore.engine import Activity, Cpu, Flags, PhysicalMemory
 from vmcore.firmware.boot_image import BootImage
 from vmcore.hardware.clock import Clock
 from vmcore.hardware.tree import ObjectTree
@@ -32,6 +32,7 @@ from vmcore.machine.actions import Actions
 from vmcore.machine.blame import blame
 from vmcore.machine.boot import load, load_firmware, program_msrs, start_cpus, write_segments
 from vmcore.machine.build import build_board, plan_cpu, plan_layout
+from vmcore.machine.build_plug import build_plug, cpu_ost, rewrite_tables
 from vmcore.machine.canonical import encode
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.inputs import (
@@ -42,12 +43,15 @@ from vmcore.machine.inputs import (
     MouseButton,
     MouseMove,
     Nmi,
+    PlugDevice,
     PowerButton,
     SerialBreak,
     SerialInput,
+    UnplugDevice,
     WakeUp,
 )
 from vmcore.machine.keyboard import Keyboard
+from vmcore.machine.plug import Plugged, PlugValue
 from vmcore.machine.scheduler import Cut, CutReason, Scheduler
 from vmcore.machine.serial_port import SerialPort
 from vmcore.machine.snapshot import PAGE, Snapshot
@@ -159,11 +163,18 @@ class Machine:
         seed, model = self.config.seed, plan_cpu(self.config)
         self.memory: Final = PhysicalMemory()
         """Guest-physical memory, as a bus master sees it."""
-        model = find_model(self.config.cpu).with_cpus(self.config.cpus)
+        topology = self.config.topology
         self.cpus: Final = tuple(
-            Cpu(self.memory, index=index, model=model, seed=(seed * 0x9E3779B97F4A7C15 + index) % (1 << 64))
-            for index in range(self.config.cpus)
+            Cpu(
+                self.memory,
+                index=index,
+                model=model,
+                seed=(seed * 0x9E3779B97F4A7C15 + index) % (1 << 64),
+                apic_id=topology.apic_id(index),
+            )
+            for index in range(topology.total)
         )
+        """A vCPU for each place, by index; those that are not plugged in (see `present`) rest."""
         for cpu in self.cpus:
             cpu.set_time(0, self.config.instruction_ns, 0)
         self._scheduler: Final = Scheduler(self.cpus, self.config.instruction_ns, self.config.quantum_ns)
@@ -171,7 +182,7 @@ class Machine:
         """Every part of the machine by its path."""
         for path in CONTAINERS:
             self.tree.container(path)
-        for index, cpu in enumerate(self.cpus):
+        for index, cpu in enumerate(self.cpus[: self.config.cpus]):
             self.tree.add(f"/machine/cpus/cpu{index}", cpu)
         self.serial: Final = tuple(
             SerialPort(index, self._send_serial, self._call_hook) for index in range(self.config.serials)
@@ -193,6 +204,8 @@ class Machine:
             debug_exit=lambda value: self._request(_DebugExit(value)),
             panicked=lambda info: self._request(_Panic(info)),
             watchdog_expired=lambda: self._request(_WatchdogExpired()),
+            cpu_gone=lambda index: self.plug.gone(self.cpu_path(index)),
+            cpu_status=lambda index: self._emit(cpu_ost(self, index)),
             serial=self.serial,
             debugcon=self._write_debugcon,
             rtc=self.config.rtc,
@@ -203,10 +216,13 @@ class Machine:
         self.board: Final[Board] = build_board(
             self.config, services, layout, self._image, load_firmware(self.config, layout)
         )
+        self.plug: Final = build_plug(self, self._emit)
+        """Devices that come and go, and what there is of them."""
         for port, uart in zip(self.serial, self.board.uarts, strict=False):
             port.plug(uart)
         self.keyboard: Final = Keyboard(self._press_key)
         """Keys of the keyboard by name."""
+        self._reset_at = 0
         self._own_timers: Final = self.clock.made
         self._scheduler.is_deaf = self._is_deaf
         self._reset_hardware()
@@ -340,6 +356,12 @@ class Machine:
                     return False
                 if pressed:
                     self._wake_up(WakeReason.OTHER)
+            case PlugDevice(device):
+                self.plug.plug(device)
+                if self._image is not None and self.instructions == self._reset_at:
+                    rewrite_tables(self)
+            case UnplugDevice(path):
+                self.plug.ask_to_go(path)
             case PowerButton():
                 self._press_power_button()
             case WakeUp():
@@ -364,9 +386,44 @@ class Machine:
 
     def nmi(self, cpu: int = 0) -> None:
         """Send a non-maskable interrupt to one vCPU."""
-        if not 0 <= cpu < len(self.cpus):
-            raise UsageError(f"there is no vCPU {cpu}: the machine has {len(self.cpus)}")
+        if not 0 <= cpu < len(self.cpus) or not self.board.present >> cpu & 1:
+            raise UsageError(f"there is no vCPU {cpu}: the machine has {self.present_cpus}")
         self.apply(Nmi(cpu))
+
+    def device_add(
+        self,
+        driver: str,
+        *,
+        id: str | None = None,
+        bus: str | None = None,
+        properties: Mapping[str, PlugValue] | None = None,
+    ) -> Plugged:
+        """Plug a device in, such as a vCPU ("max-x86_64-cpu", socket-id, core-id, thread-id).  CommandError where it
+        cannot be.
+        """
+        device = self.plug.plan(driver, id, bus, properties)
+        self.apply(PlugDevice(device))
+        return device
+
+    def device_del(self, id: str) -> None:
+        """Ask the guest to let go of a device; DeviceDeleted comes when it has.  CommandError where it cannot go.
+
+        id: its name, or its path in the object tree.
+        """
+        self.apply(UnplugDevice(self.plug.check_removal(id).path))
+
+    @property
+    def present_cpus(self) -> tuple[int, ...]:
+        """Indices of the vCPUs that there are; the others of `cpus` are not plugged in."""
+        present = self.board.present
+        return tuple(index for index in range(len(self.cpus)) if present >> index & 1)
+
+    def cpu_path(self, index: int) -> str:
+        """Where a vCPU is in the object tree."""
+        path = self.tree.path_of(self.cpus[index])
+        if path is None:
+            raise UsageError(f"vCPU {index} is not plugged in: the machine has {self.present_cpus}")
+        return path
 
     def reset(self, cause: ShutdownCause = ShutdownCause.HOST_QMP_SYSTEM_RESET) -> None:
         """Reset the machine.  Guest time, the instruction count and the content of RAM go on; also revives a
@@ -509,7 +566,7 @@ class Machine:
             case WatchdogAction.PAUSE:
                 return self._pause(RunState.WATCHDOG)
             case WatchdogAction.INJECT_NMI:
-                for index in range(len(self.cpus)):
+                for index in self.present_cpus:
                     self._send_nmi(index)
             case WatchdogAction.DEBUG | WatchdogAction.NONE:
                 pass
@@ -566,15 +623,21 @@ class Machine:
         self._requests = deque(request for request in self._requests if isinstance(request, _Stop))
         self._reset_hardware()
 
-    def _reset_hardware(self) -> None:
+    def _reset_cpus(self) -> None:
         for cpu in self.cpus:
+            cpu.set_time(self.now_ns)  # Their time-stamp counters begin at zero together.
             cpu.reset()
+
+    def _reset_hardware(self) -> None:
+        self._reset_cpus()
         self._scheduler.reset()
         self.board.reset()
         if self._image is not None:
             write_segments(self.memory, self._image)
+            rewrite_tables(self)
             start_cpus(self.cpus, self._image)
             self.board.booted(self._image)
+        self._reset_at = self.instructions
 
     # --- sleep
 
@@ -589,8 +652,7 @@ class Machine:
         """
         if not self.asleep:
             return False
-        for cpu in self.cpus:
-            cpu.reset()
+        self._reset_cpus()
         self._scheduler.reset()
         self.board.reset()
         image = self._image
@@ -640,6 +702,8 @@ class Machine:
             cpus=tuple(cpu.save() for cpu in self.cpus),
             scheduler=self._scheduler.save(),
             devices=self.board.save(),
+            plugged=self.plug.devices,
+            reset_at=self._reset_at,
             serial=tuple(port.save() for port in self.serial),
             pages={address: self.memory.read(address, PAGE) for address in self.memory.used_pages()},
             off=self._off,
@@ -655,7 +719,9 @@ class Machine:
             self.memory.load(address, bytes(PAGE))
         for address, page in snapshot.pages.items():
             self.memory.load(address, page)
+        self.plug.restore(snapshot.plugged)
         self.board.restore(snapshot.devices)
+        self._reset_at = snapshot.reset_at
         for cpu, state in zip(self.cpus, snapshot.cpus, strict=True):
             cpu.restore(state)
         self._scheduler.restore(snapshot.scheduler)

@@ -56,7 +56,14 @@ _Key = tuple[HmatLBMemoryHierarchy, HmatLBDataType]
 
 def cpu_places(config: MachineConfig) -> tuple[CpuInstanceProperties, ...]:
     """Where each vCPU is, by its index, without its node: as CPUID leaves and SMBIOS tables tell it."""
-    return tuple(CpuInstanceProperties(socket_id=0, core_id=index, thread_id=0) for index in range(config.cpus))
+    topology = config.topology
+    several = topology.dies > 1  # A number that is always 0 is not worth a word.
+    return tuple(
+        CpuInstanceProperties(
+            socket_id=at.socket, die_id=at.die if several else None, core_id=at.core, thread_id=at.thread
+        )
+        for at in map(topology.place, range(topology.total))
+    )
 
 
 @attrs.define
@@ -442,4 +449,4 @@ def numa_layout(config: MachineConfig) -> NumaLayout | None:
         return None
     topology = NumaTopology.of(config)
     topology.complete()
-    return topology.layout(lambda index: index)
+    return topology.layout(config.topology.apic_id)

@@ -14,6 +14,7 @@ from attrs import field, frozen
 from vmcore.engine import CpuState
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.inputs import InputRecord
+from vmcore.machine.plug import Plugged
 from vmcore.machine.scheduler import SchedulerState
 from vmcore.machine.serial_port import SerialPortState
 from vmcore.model.exits import Exit
@@ -32,6 +33,10 @@ class Snapshot:
     scheduler: SchedulerState
     devices: Mapping[str, Any]
     """State of each device, by its path in the object tree."""
+    plugged: tuple[Plugged, ...]
+    """The devices that are plugged in, in the order in which they came."""
+    reset_at: int
+    """Instructions that were retired at the latest reset."""
     serial: tuple[SerialPortState, ...]
     pages: Mapping[int, bytes] = field(repr=lambda pages: f"<{len(pages)} pages>")
     """Content of each page of memory that is not all zeros, by guest-physical address."""

@@ -6,6 +6,7 @@ The format has a version of its own, apart from the program's.  A file is:
     version    uint32    FORMAT_VERSION
     sections             tag (4 letters), length (uint64), content; in this order:
       CONF  the configuration            CPUS  state of each vCPU      SCHD  whose turn it is, and the time
+      PLUG  devices that are plugged in, and instructions at the latest reset
       DEVS  state of each device         SERI  of the serial ports     OFF_  what switched the machine off
       INPT  what had reached the machine
       PAGE  any number: a run of pages that are not all zeros: address (uint64), number of pages (uint32), content
@@ -35,6 +36,7 @@ from vmcore.machine.cbor import CborError
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.inputs import InputRecord
 from vmcore.machine.machine import Machine
+from vmcore.machine.plug import Plugged
 from vmcore.machine.scheduler import SchedulerState
 from vmcore.machine.serial_port import SerialPortState
 from vmcore.machine.snapshot import PAGE, Snapshot
@@ -55,6 +57,7 @@ PIECE: Final = 1 << 20
 
 _SECTION: Final = struct.Struct("<4sQ")
 _RUN: Final = struct.Struct("<QI")
+_Plug = tuple[tuple[Plugged, ...], int]
 _Off = ShutdownRequested | DebugExit | GuestFaulted | None
 
 
@@ -88,6 +91,7 @@ def save_snapshot(snapshot: Snapshot, file: BinaryIO) -> None:
     writer.value(b"CONF", MachineConfig, snapshot.config)
     writer.value(b"CPUS", tuple[CpuState, ...], snapshot.cpus)
     writer.value(b"SCHD", SchedulerState, snapshot.scheduler)
+    writer.value(b"PLUG", _Plug, (snapshot.plugged, snapshot.reset_at))
     devices = {path: to_plain(type(state), state) for path, state in snapshot.devices.items()}
     writer.section(b"DEVS", cbor.encode(devices))
     writer.value(b"SERI", tuple[SerialPortState, ...], snapshot.serial)
@@ -191,11 +195,18 @@ def load_snapshot(file: BinaryIO, *, config: MachineConfig | None = None, name: 
     except (VmcoreError, OSError, MemoryError) as error:
         raise reader.wrong("config", str(error), "a configuration that can be built here") from error
     with machine:
+        plugged, reset_at = reader.value(b"PLUG", _Plug, "plugged")
+        try:
+            machine.plug.restore(plugged)
+        except Exception as error:
+            raise reader.wrong("plugged", f"{type(error).__name__}: {error}", "devices of the machine") from error
         snapshot = Snapshot(
             config=found,
             cpus=cpus,
             scheduler=scheduler,
             devices=_devices(reader, machine),
+            plugged=plugged,
+            reset_at=reset_at,
             serial=reader.value(b"SERI", tuple[SerialPortState, ...], "serial"),
             pages={},
             off=reader.value(b"OFF_", _Off, "off"),

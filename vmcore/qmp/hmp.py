@@ -240,7 +240,7 @@ async def _cont(vm: VirtualMachine) -> None:
 
 
 async def _nmi(vm: VirtualMachine) -> None:
-    for index in range(vm.config.cpus):
+    for index in vm.peek().present_cpus:
         await vm.nmi(index)
 
 
@@ -271,7 +271,7 @@ async def _cpu(monitor: HumanMonitor, text: str) -> str:
         scan = monitor.scanner(machine, text)
         index = scan.number()
         _end(scan, "cpu")
-        if not 0 <= index < len(machine.cpus):
+        if index not in machine.present_cpus:
             return "invalid CPU index\n"
     monitor.index = index
     return ""

@@ -59,7 +59,8 @@ def _uuid(vm: VirtualMachine, machine: Machine, index: int, scan: Scanner) -> st
 
 def _cpus(vm: VirtualMachine, machine: Machine, index: int, scan: Scanner) -> str:
     return "".join(
-        f"{'*' if cpu.index == index else ' '} CPU #{cpu.index}: thread_id={vm.thread_id}\n" for cpu in machine.cpus
+        f"{'*' if number == index else ' '} CPU #{number}: thread_id={vm.thread_id}\n"
+        for number in machine.present_cpus
     )
 
 
@@ -68,9 +69,9 @@ def _cpus(vm: VirtualMachine, machine: Machine, index: int, scan: Scanner) -> st
 
 def _registers(vm: VirtualMachine, machine: Machine, index: int, scan: Scanner) -> str:
     if scan.flag("-a"):
-        return "\n".join(_one_cpu(machine, cpu) for cpu in machine.cpus)
+        return "\n".join(_one_cpu(machine, machine.cpus[number]) for number in machine.present_cpus)
     wanted = scan.number() if scan.more else index
-    if not 0 <= wanted < len(machine.cpus):
+    if wanted not in machine.present_cpus:
         return f"CPU#{wanted} not available\n"
     return _one_cpu(machine, machine.cpus[wanted])
 

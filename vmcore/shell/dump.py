@@ -145,7 +145,7 @@ class Dump:
 
     async def virtual(self, path: str, address: int, size: int, cpu: int = 0) -> None:
         """Write `size` bytes at a linear address to a file, as a vCPU's page tables map them."""
-        if not 0 <= cpu < self._vm.config.cpus:
+        if cpu not in self._vm.peek().present_cpus:
             raise CommandError("GenericError", "Parameter 'cpu-index' expects a CPU number")
         self._check(address, size)
 

@@ -171,9 +171,12 @@ class EventBus:
         return stream
 
     @asynccontextmanager
-    async def expect(self, kinds: type[E] | UnionType) -> AsyncIterator[Expected[E]]:
+    async def expect(
+        self, kinds: type[E] | UnionType, matching: Callable[[E], bool] | None = None
+    ) -> AsyncIterator[Expected[E]]:
         """Act in the block; when it is left, wait for the first event of these classes since its beginning.
 
+        matching: says whether an event is the one; any is if it is left out.
         On a machine that is not free-running the wait drives the guest, and stops it at the instruction that caused
         the event.
         Raises trio.EndOfChannel if the machine ends first.
@@ -181,11 +184,14 @@ class EventBus:
         expected: Expected[E] = Expected()
         with self.subscribe(kinds) as stream:
             yield expected
-            try:
-                expected._value = stream.receive_nowait()
-            except trio.WouldBlock:
-                await self._drive(stream._types)
-                expected._value = await stream.receive()
+            while expected._value is None:
+                try:
+                    event = stream.receive_nowait()
+                except trio.WouldBlock:
+                    await self._drive(stream._types)
+                    event = await stream.receive()
+                if matching is None or matching(event):
+                    expected._value = event
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` in the trio thread with each event, before the call that caused it returns.

@@ -25,10 +25,10 @@ from vmcore.engine.models import model_names
 from vmcore.hardware.device import Device
 from vmcore.hardware.tree import Node, ObjectTree
 from vmcore.machine.config import DEVICE_MODELS
+from vmcore.machine.plug_cpu import CPU_PROPERTIES, cpu_type
 from vmcore.model.errors import CommandError, UsageError
 from vmcore.model.qom import ObjectPropertyInfo, ObjectTypeInfo
 from vmcore.shell.qom_special import special_properties
-from vmcore.shell.queries import cpu_type
 from vmcore.shell.user_objects import USER_TYPES, UserObject
 
 if TYPE_CHECKING:
@@ -224,6 +224,12 @@ class ObjectModel:
             raise CommandError("DeviceNotFound", f"Class '{name}' not found")
         return (_TYPE, *_declared(known[name]))
 
+    def kind(self, name: str) -> _Type | None:
+        """The type of devices of a name; None where there is none."""
+        known = _types()
+        found = known.get(name)
+        return found if found is not None and "device" in _ancestors(known, found) else None
+
     async def device_properties(self, name: str) -> tuple[ObjectPropertyInfo, ...]:
         """The properties that a device of a type is given, with their defaults."""
         known = _types()
@@ -245,6 +251,10 @@ def _ancestors(known: dict[str, _Type], kind: _Type) -> Iterator[str]:
 
 
 def _declared(kind: _Type) -> Iterator[ObjectPropertyInfo]:
+    if kind.parent == "x86_64-cpu":
+        for name, (type_name, default) in CPU_PROPERTIES.items():
+            yield ObjectPropertyInfo(name=name, type=type_name, default_value=default)
+        return
     if kind.name in USER_TYPES:
         for found in USER_TYPES[kind.name].properties:
             yield ObjectPropertyInfo(name=found.name, type=found.type, description=found.description)

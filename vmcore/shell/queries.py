@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, final
 
 from vmcore.boards.kinds import BOARDS
 from vmcore.engine.registers import Activity
+from vmcore.machine.build_plug import ost_info, plugged_cpus
+from vmcore.machine.plug_cpu import cpu_type
+from vmcore.model.acpi import ACPIOSTInfo
 from vmcore.model.machine import (
     CpuInfo,
     CpuInfoArch,
@@ -31,22 +34,9 @@ from vmcore.model.machine import (
 from vmcore.model.misc import IOThreadInfo
 
 if TYPE_CHECKING:
-    from vmcore.machine.machine import Machine
     from vmcore.vm import VirtualMachine
 
-__all__ = ["Queries", "cpu_path", "cpu_type"]
-
-
-def cpu_path(machine: Machine, index: int) -> str:
-    """Where a vCPU is in the object tree."""
-    path = machine.tree.path_of(machine.cpus[index])
-    assert path is not None
-    return path
-
-
-def cpu_type(model: str) -> str:
-    """Type of the vCPUs of a CPU model, as clients name it."""
-    return f"{model}-x86_64-cpu"
+__all__ = ["Queries"]
 
 
 def signed(value: int) -> int:
@@ -69,13 +59,13 @@ class Queries:
         return tuple(
             CpuInfoFast(
                 cpu_index=index,
-                qom_path=cpu_path(machine, index),
+                qom_path=device.path,
                 thread_id=thread,
                 props=self._place(index),
                 arch=CpuInfoArch.X86,
                 target=SysEmuTarget.X86_64,
             )
-            for index in range(len(machine.cpus))
+            for index, device in plugged_cpus(machine).items()
         )
 
     async def cpus(self) -> tuple[CpuInfo, ...]:
@@ -85,27 +75,38 @@ class Queries:
                 CpuInfoX86(
                     cpu=index,
                     current=index == 0,
-                    halted=cpu.activity != Activity.ACTIVE,
-                    qom_path=cpu_path(machine, index),
+                    halted=machine.cpus[index].activity != Activity.ACTIVE,
+                    qom_path=device.path,
                     thread_id=self._vm.thread_id,
                     props=self._place(index),
-                    pc=signed((cpu.cs.base + cpu.rip) % (1 << 64)),
+                    pc=signed((machine.cpus[index].cs.base + machine.cpus[index].rip) % (1 << 64)),
                 )
-                for index, cpu in enumerate(machine.cpus)
+                for index, device in plugged_cpus(machine).items()
             )
 
     async def hotpluggable_cpus(self) -> tuple[HotpluggableCPU, ...]:
         """The places for vCPUs, the highest first, each with what is in it."""
-        machine = None if self._vm.preconfig else self._vm.peek()
+        there = {} if self._vm.preconfig else plugged_cpus(self._vm.peek())
         return tuple(
             HotpluggableCPU(
-                type=cpu_type(self._vm.config.cpu),
+                type=cpu_type(self._vm.config.cpu_model),
                 vcpus_count=1,
                 props=self._place(index),
-                qom_path=None if machine is None else cpu_path(machine, index),
+                qom_path=there[index].path if index in there else None,
             )
-            for index in reversed(range(self._vm.config.cpus))
+            for index in reversed(range(self._vm.config.topology.total))
         )
+
+    async def ospm_status(self) -> tuple[ACPIOSTInfo, ...]:
+        """What the guest last said about each place for a vCPU (_OST); nothing where it has no ACPI for them.
+
+        A guest that has not turned to the modern form of the port block has no way to say anything.
+        """
+        async with self._vm.parked() as machine:
+            slots = machine.board.cpu_slots
+            if slots is None or slots.device.legacy:
+                return ()
+            return tuple(ost_info(machine, index) for index in range(len(machine.cpus)))
 
     async def machines(self) -> tuple[MachineInfo, ...]:
         """The boards that a configuration can ask for."""

@@ -8,25 +8,41 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from enum import IntEnum
 
 __all__ = [
+    "Access",
+    "acquire",
+    "argument",
     "buffer",
+    "call",
     "device",
     "eisa_id",
+    "else_",
     "enclosed",
+    "equal",
+    "field",
     "field_length",
+    "if_",
     "integer",
     "io",
     "irq",
+    "local",
     "memory32_fixed",
     "method",
+    "mutex",
     "name",
     "name_string",
+    "notify",
     "package",
+    "port_region",
+    "release",
     "resource_template",
     "return_",
     "scope",
+    "store",
     "string",
+    "while_",
 ]
 
 LEAD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ_")
@@ -43,6 +59,23 @@ DUAL_PREFIX = b"\x2e"
 MULTI_PREFIX = b"\x2f"
 DEVICE_OP = b"\x5b\x82"
 RETURN_OP = b"\xa4"
+STORE_OP = b"\x70"
+NOTIFY_OP = b"\x86"
+EQUAL_OP = b"\x93"
+IF_OP, ELSE_OP, WHILE_OP = b"\xa0", b"\xa1", b"\xa2"
+MUTEX_OP, ACQUIRE_OP, RELEASE_OP = b"\x5b\x01", b"\x5b\x23", b"\x5b\x27"
+REGION_OP, FIELD_OP = b"\x5b\x80", b"\x5b\x81"
+SYSTEM_IO = 1
+WRITE_AS_ZEROS = 2 << 5
+FOR_EVER = 0xFFFF
+
+
+class Access(IntEnum):
+    """Width of the accesses that a field is made of (20.2.5.2)."""
+
+    BYTE = 1
+    WORD = 2
+    DWORD = 3
 
 
 def _segment(text: str) -> bytes:
@@ -70,27 +103,25 @@ def name_string(path: str) -> bytes:
     return prefix.encode() + body
 
 
-def _package_length(content: bytes) -> bytes:
-    """PkgLength, which counts itself (20.2.4)."""
-    if len(content) + 1 <= 0x3F:
-        return bytes([len(content) + 1])
+def _length(length: int, *, itself: bool) -> bytes:
+    """PkgLength (20.2.4).  itself: the length counts its own bytes, as it does but in fields."""
+    if length + itself <= 0x3F:
+        return bytes([length + itself])
     for extra in (1, 2, 3):
-        total = len(content) + 1 + extra
+        total = length + (1 + extra) * itself
         if total < 1 << (4 + 8 * extra):
             return bytes([extra << 6 | total & 0xF]) + (total >> 4).to_bytes(extra, "little")
-    raise ValueError(f"{len(content):#x} bytes are too many for one AML term")
+    raise ValueError(f"{length:#x} bytes are too many for one AML term")
 
 
 def field_length(bits: int) -> bytes:
     """The width of a field, in the form of a PkgLength that does not count itself (20.2.5.2)."""
-    if bits < 0x40:
-        return bytes([bits])
-    return bytes([1 << 6 | bits & 0xF, bits >> 4])
+    return _length(bits, itself=False)
 
 
 def enclosed(opcode: bytes, content: bytes) -> bytes:
     """A term of this opcode with its length and content."""
-    return opcode + _package_length(content) + content
+    return opcode + _length(len(content), itself=True) + content
 
 
 def integer(value: int) -> bytes:
@@ -149,6 +180,91 @@ def method(path: str, *terms: bytes, arguments: int = 0, serialized: bool = Fals
 def return_(value: bytes) -> bytes:
     """Return (value)."""
     return RETURN_OP + value
+
+
+# --- what methods do
+
+
+def local(number: int) -> bytes:
+    """One of a method's variables, Local0 to Local7."""
+    if not 0 <= number <= 7:
+        raise ValueError(f"Local{number}: there are Local0 to Local7")
+    return bytes([0x60 + number])
+
+
+def argument(number: int) -> bytes:
+    """One of a method's arguments, Arg0 to Arg6."""
+    if not 0 <= number <= 6:
+        raise ValueError(f"Arg{number}: there are Arg0 to Arg6")
+    return bytes([0x68 + number])
+
+
+def store(value: bytes, target: bytes) -> bytes:
+    """Store (value, target)."""
+    return STORE_OP + value + target
+
+
+def equal(left: bytes, right: bytes) -> bytes:
+    """LEqual (left, right)."""
+    return EQUAL_OP + left + right
+
+
+def if_(predicate: bytes, *terms: bytes) -> bytes:
+    """If (predicate) { terms }."""
+    return enclosed(IF_OP, predicate + b"".join(terms))
+
+
+def else_(*terms: bytes) -> bytes:
+    """Else { terms }, right behind an `if_`."""
+    return enclosed(ELSE_OP, b"".join(terms))
+
+
+def while_(predicate: bytes, *terms: bytes) -> bytes:
+    """While (predicate) { terms }."""
+    return enclosed(WHILE_OP, predicate + b"".join(terms))
+
+
+def call(path: str, *arguments: bytes) -> bytes:
+    """A method's invocation: as many arguments as it has."""
+    return name_string(path) + b"".join(arguments)
+
+
+def notify(path: str, value: bytes) -> bytes:
+    """Notify (path, value): system software hears that something happened to a device."""
+    return NOTIFY_OP + name_string(path) + value
+
+
+def mutex(path: str) -> bytes:
+    """Mutex (path, 0)."""
+    return MUTEX_OP + name_string(path) + b"\0"
+
+
+def acquire(path: str) -> bytes:
+    """Acquire (path) without end of patience."""
+    return ACQUIRE_OP + name_string(path) + struct.pack("<H", FOR_EVER)
+
+
+def release(path: str) -> bytes:
+    """Release (path)."""
+    return RELEASE_OP + name_string(path)
+
+
+def port_region(path: str, base: int, length: int) -> bytes:
+    """OperationRegion (path, SystemIO, base, length)."""
+    return REGION_OP + name_string(path) + bytes([SYSTEM_IO]) + integer(base) + integer(length)
+
+
+def field(region: str, access: Access, *parts: tuple[str, int], zeros: bool = False) -> bytes:
+    """Field (region, access, NoLock, Preserve) { parts }.
+
+    parts: name, or "" for what is skipped, and length in bits; zeros: a write makes the bits beside zero instead of
+    keeping them.
+    """
+    units = ((_segment(unit) if unit else b"\0") + field_length(bits) for unit, bits in parts)
+    return enclosed(FIELD_OP, name_string(region) + bytes([access | WRITE_AS_ZEROS * zeros]) + b"".join(units))
+
+
+# --- identifiers and resources
 
 
 def eisa_id(text: str) -> bytes:

@@ -5,7 +5,7 @@ Sources: ACPI specification 6.5, chapters 5, 6 and 7; plug-and-play ids from Mic
 
 from __future__ import annotations
 
-from vmcore.firmware.acpi import aml
+from vmcore.firmware.acpi import aml, cpu_hotplug
 from vmcore.firmware.acpi.pci_root import pci_root
 from vmcore.firmware.platform import PlatformLayout
 
@@ -16,7 +16,12 @@ def definition_block(layout: PlatformLayout) -> bytes:
     """The AML of the DSDT, without the table's header."""
     bus = pci_root(layout) if layout.pci else []
     devices = [*_processors(layout), *bus, *_isa_devices(layout), _motherboard(layout)]
-    return aml.scope("\\_SB", *devices) + _sleep_states(layout)
+    return aml.scope("\\_SB", *devices) + _events(layout) + _sleep_states(layout)
+
+
+def _events(layout: PlatformLayout) -> bytes:
+    """What general-purpose events do."""
+    return aml.scope("\\_GPE", cpu_hotplug.event_method()) if layout.cpu_hotplug else b""
 
 
 def _sleep_states(layout: PlatformLayout) -> bytes:
@@ -32,13 +37,15 @@ def _sleep_states(layout: PlatformLayout) -> bytes:
 
 def _processors(layout: PlatformLayout) -> list[bytes]:
     """One processor device per vCPU; _UID is the processor's number in the MADT."""
+    if layout.cpu_hotplug:
+        return [cpu_hotplug.container(layout)]
     return [
         aml.device(
             f"C{number:03X}",
             aml.name("_HID", aml.string("ACPI0007")),
             aml.name("_UID", aml.integer(number)),
         )
-        for number in range(layout.cpus)
+        for number in range(layout.topology.total)
     ]
 
 
@@ -75,4 +82,6 @@ def _motherboard(layout: PlatformLayout) -> bytes:
         aml.io(layout.smi_command, 2),
         aml.io(layout.bios_disk, 0x20),
     ]
+    if layout.cpu_hotplug:
+        ports.append(aml.io(layout.cpu_hotplug, cpu_hotplug.PORTS))
     return _isa("MB", "PNP0C02", *ports)

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from vmcore.firmware.platform import PlatformLayout
 
-__all__ = ["GenericAddress", "facs", "fadt", "madt", "rsdp", "rsdt", "table", "xsdt"]
+__all__ = ["GenericAddress", "facs", "fadt", "local_apic", "madt", "rsdp", "rsdt", "table", "xsdt"]
 
 OEM_ID = b"VMCORE"
 OEM_TABLE_ID = b"VMCOREPC"
@@ -47,7 +47,7 @@ RTC_NOT_PRESENT = 1 << 5
 
 # MADT (table 5.19 and those after it).
 PCAT_COMPAT = 1
-CPU_ENABLED = 1
+CPU_ENABLED, CPU_ONLINE_CAPABLE = 1, 2
 ACTIVE_HIGH_LEVEL = 0x0D
 CONFORMING = 0x00
 EVERY_PROCESSOR = 0xFF
@@ -181,14 +181,23 @@ def fadt(layout: PlatformLayout, facs_address: int, dsdt_address: int) -> bytes:
     return table(b"FACP", 4, body)
 
 
+def local_apic(number: int, apic_id: int, flags: int) -> bytes:
+    """Processor local APIC structure (5.2.12.2)."""
+    return struct.pack("<BBBBI", 0, 8, number, apic_id, flags)
+
+
 def madt(layout: PlatformLayout) -> bytes:
-    """Multiple APIC description table, revision 3 (5.2.12)."""
+    """Multiple APIC description table, revision 5 (5.2.12).
+
+    A place without a vCPU is capable of coming online, not enabled.
+    """
     body = struct.pack("<II", layout.local_apic, PCAT_COMPAT)
-    for number in range(layout.cpus):
-        body += struct.pack("<BBBBI", 0, 8, number, number, CPU_ENABLED)
+    for number in range(layout.topology.total):
+        flags = CPU_ENABLED if layout.present >> number & 1 else CPU_ONLINE_CAPABLE
+        body += local_apic(number, layout.topology.apic_id(number), flags)
     body += struct.pack("<BBBBII", 1, 12, layout.io_apic_id, 0, layout.io_apic, 0)
     # The timer's interrupt arrives at input 2, where on a PC the cascade would be.
     body += struct.pack("<BBBBIH", 2, 10, 0, 0, 2, CONFORMING)
     body += struct.pack("<BBBBIH", 2, 10, 0, layout.sci_irq, layout.sci_irq, ACTIVE_HIGH_LEVEL)
     body += struct.pack("<BBBHB", 4, 6, EVERY_PROCESSOR, CONFORMING, 1)
-    return table(b"APIC", 3, body)
+    return table(b"APIC", 5, body)

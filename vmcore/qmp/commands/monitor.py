@@ -19,7 +19,7 @@ async def human_monitor_command(vm: VirtualMachine, *, command_line: str, cpu_in
 
     cpu-index: the vCPU that the line is about, the first if it is left out.
     """
-    if cpu_index is not None and not 0 <= cpu_index < vm.config.cpus:
+    if cpu_index is not None and cpu_index not in vm.peek().present_cpus:
         raise CommandError("GenericError", "Parameter 'cpu-index' expects a CPU number")
     text = await HumanMonitor(vm, cpu_index or 0).run(command_line)
     return text.replace("\n", "\r\n")

@@ -72,7 +72,7 @@ async def quit(vm: VirtualMachine, *, monitor: Monitor) -> None:
 @command("inject-nmi", since="0.14")
 async def inject_nmi(vm: VirtualMachine) -> None:
     """Send a non-maskable interrupt to every vCPU."""
-    for index in range(vm.config.cpus):
+    for index in vm.peek().present_cpus:
         await vm.nmi(index)
 
 
