@@ -15,6 +15,7 @@ from vmcore.block.protocols import MemoryNode, NullNode
 from vmcore.block.raw import RawDisk
 from vmcore.buses.pci_messages import MsixTable
 from vmcore.devices.acpi_pm import AcpiPm
+from vmcore.devices.ahci import Ahci, AhciIndexData
 from vmcore.devices.apic_bus import ApicBus
 from vmcore.devices.ata_disk import AtaDisk
 from vmcore.devices.atapi_cdrom import AtapiCdrom
@@ -193,6 +194,12 @@ def _fdc(around: Surroundings) -> Device[Any]:
     return Fdc82077(around.line("irq6"), channel, around.clock, drives)
 
 
+def _ahci(around: Surroundings) -> Ahci:
+    disk = AtaDisk(Drive("disk", medium=NullNode("null", 1 << 20)), sata=True)
+    cdrom = AtapiCdrom(Drive("cd", DriveKind.CDROM, MemoryNode("memory", bytes(range(256)) * 80)))
+    return Ahci(around.clock, [disk, cdrom])
+
+
 def _transfers(dma: Dma8237, random: Random) -> None:
     channel = dma.channel(random.choice((0, 1, 2, 3, 5, 6, 7)))
     what = random.randrange(3)
@@ -255,6 +262,8 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         outside=lambda pm, random: random.choice((pm.power_button, pm.sleep_button, pm.rtc_alarm, pm.woken))(),
         pause=1_000_000_000,
     ),
+    Ahci: Factory(_ahci, 0x1000, (1, 2, 4, 8), outside=lambda it, random: it.config_write(4, random.randrange(8), 2)),
+    AhciIndexData: Factory(lambda a: AhciIndexData(_ahci(a)), 32),
     BiosDisk: Factory(lambda a: BiosDisk({0x80: RawDisk.from_bytes(bytes(64 * 512))}), 0x20, kept=("disks",)),
     Coprocessor: Factory(
         lambda a: Coprocessor(a.line("irq13"), a.called("ignne")),

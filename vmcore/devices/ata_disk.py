@@ -86,6 +86,8 @@ class AtaDisk(AtaUnit):
 
     model: str = "vmcore disk"
     firmware: str = "1.0"
+    sata: bool = False
+    """Whether it hangs on a serial link, and its adapter queues commands."""
 
     heads: int = field(default=HEADS, init=False)
     track: int = field(default=TRACK, init=False)
@@ -398,6 +400,9 @@ class AtaDisk(AtaUnit):
             80: 0x0070, 82: 0x4069, 83: 0x7400, 84: 0x4001, 85: enabled, 86: 0x3400, 87: 0x4001, 88: ultra,
             93: 0x6B00 if self.number else 0x600B,
         }  # fmt: skip
+        if self.sata:
+            # Queueing, 1.5 Gbit/s; 32 commands; READ LOG EXT (Serial ATA 3.2, 13.2.1).
+            words |= {75: 31, 76: 0x0102, 84: 0x4021, 87: 0x4021, 93: 0}
         words |= {100 + n: sectors >> 16 * n for n in range(4)}
         return identity_words(words, {10: (self.serial, 20), 23: (self.firmware, 8), 27: (self.model, 40)})
 
