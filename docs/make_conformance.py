@@ -82,8 +82,6 @@ _ARCHITECTURES = "machines of other architectures"
 _CARDS = "network cards"
 _VNC = "the VNC server"
 _SPICE = "a SPICE server"
-_KVM = "a host's hypervisor under the guest: failed memory of the host is reported through it"
-_HYPER_V = "vCPUs with Hyper-V's crash registers"
 
 WAITS: Final[dict[str, str]] = {
     "x-query-virtio": _VIRTIO,
@@ -111,10 +109,6 @@ WAITS: Final[dict[str, str]] = {
     "S390CrashReason.*": _ARCHITECTURES,
     "GuestPanicInformationType.s390": _ARCHITECTURES,
     "GuestPanicInformation.s390": _ARCHITECTURES,
-    "MEMORY_FAILURE": _KVM,
-    "MemoryFailure*.*": _KVM,
-    "GuestPanicInformationType.hyper-v": _HYPER_V,
-    "GuestPanicInformation.hyper-v": _HYPER_V,
     "ShutdownCause.host-ui": "a window of its own",
     "NotifyVmexitOption.*": "a host's hypervisor under the guest: it is an option of KVM, and no command takes it",
 }

@@ -79,6 +79,9 @@ INLINE_INSTRUCTIONS: Final = 20_000
 PACE_AHEAD_NS: Final = 5_000_000
 """How far guest time may run ahead of host time when it is paced."""
 
+_ENDINGS: Final = frozenset({ShutdownCause.HOST_QMP_QUIT, ShutdownCause.HOST_ERROR, ShutdownCause.NONE})
+"""Shutdowns after which nothing stays, whatever the shutdown action."""
+
 _OFF = (ShutdownRequested, DebugExit, GuestFaulted)
 
 
@@ -380,11 +383,15 @@ class VirtualMachine(PowerControl):
                 self._say(Shutdown(False, cause))
                 self._note_off(ShutdownRequested(cause, guest=False))
                 return
-            self._free = self._free and not machine.asleep
+            slept = machine.asleep
             machine.reset(cause)
-            self._exit = None
-            if not self._free and self._state is not RunState.INMIGRATE:
-                self._state = RunState.PRELAUNCH
+            self._was_reset(slept)
+
+    def _was_reset(self, slept: bool) -> None:
+        self._exit = None
+        self._free = self._free and not slept
+        if not self._free and self._state is not RunState.INMIGRATE:
+            self._state = RunState.PRELAUNCH
 
     async def quit(self) -> None:
         """Switch the machine off, whatever the guest thinks of it."""
@@ -801,9 +808,7 @@ class VirtualMachine(PowerControl):
         """Whether the machine stays, in state `shutdown`, after this exit, because its shutdown action is to pause."""
         if not isinstance(exit, _OFF):
             return False
-        ends = isinstance(exit, DebugExit) or (
-            isinstance(exit, ShutdownRequested) and exit.cause in (ShutdownCause.HOST_QMP_QUIT, ShutdownCause.NONE)
-        )
+        ends = isinstance(exit, DebugExit) or (isinstance(exit, ShutdownRequested) and exit.cause in _ENDINGS)
         return not ends and self.actions.shutdown is ShutdownAction.PAUSE
 
     def _interrupt(self) -> None:

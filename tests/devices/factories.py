@@ -27,8 +27,11 @@ from vmcore.devices.debugcon import Debugcon
 from vmcore.devices.dma8237 import Dma8237
 from vmcore.devices.fdc82077 import Fdc82077
 from vmcore.devices.fw_cfg import FwCfg
+from vmcore.devices.hyperv_crash import MSRS, HyperVCrash
 from vmcore.devices.i440fx import I440fx
+from vmcore.devices.i6300esb import I6300EsbWatchdog
 from vmcore.devices.i8042 import I8042
+from vmcore.devices.ib700 import Ib700
 from vmcore.devices.ide_bus_master import IdeBusMaster
 from vmcore.devices.ide_channel import IdeChannel
 from vmcore.devices.ioapic import IoApic
@@ -46,6 +49,7 @@ from vmcore.devices.rtc_mc146818 import RtcMc146818
 from vmcore.devices.serial16550 import Serial16550
 from vmcore.devices.serial_backend import SerialBackend
 from vmcore.devices.shadow_memory import SHADOWED, ShadowMemory
+from vmcore.devices.tco import Tco
 from vmcore.engine import PhysicalMemory
 from vmcore.hardware import Clock, Device, IrqLine
 
@@ -255,6 +259,16 @@ def _cpus_come_and_go(device: CpuHotplug, random: Random) -> None:
         device.plug(index)
 
 
+def _configuration_of(watchdog: I6300EsbWatchdog, random: Random) -> None:
+    if random.random() < 0.5:
+        watchdog.write_configuration(random.getrandbits(16))
+    elif random.random() < 0.5:
+        watchdog.write_lock(random.choice((0, 2, 2, 4, 6, 6)))
+    else:
+        for value in (0x80, 0x86, 0x100):
+            watchdog.mmio_write(0xC, value, 2)
+
+
 FACTORIES: Mapping[type[Device[Any]], Factory] = {
     AcpiPm: Factory(
         lambda a: AcpiPm(a.line("sci"), a.clock, a.told("sleep")),
@@ -279,6 +293,19 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
     I8042: Factory(_i8042, 5, outside=_hands, pause=50_000),
     IdeBusMaster: Factory(_bus_master, 8),
     IdeChannel: Factory(_ide, 9, outside=_commands, pause=50_000),
+    HyperVCrash: Factory(
+        lambda a: HyperVCrash(a.told("crash")),
+        1,
+        outside=lambda crash, random: crash.write_msr(random.choice(MSRS), random.getrandbits(64)),
+    ),
+    I6300EsbWatchdog: Factory(
+        lambda a: I6300EsbWatchdog(a.clock, a.called("expired"), a.line("irq"), a.called("smi")),
+        0x10,
+        kept=("timed_out",),
+        outside=_configuration_of,
+        pause=1_000_000_000,
+    ),
+    Ib700: Factory(lambda a: Ib700(a.clock, a.called("expired")), 4, pause=1_000_000_000),
     IoApic: Factory(
         _io_apic,
         0x100,
@@ -315,4 +342,10 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         pause=1_000_000_000,
     ),
     Serial16550: Factory(_serial, 8, outside=_cable, pause=200_000),
+    Tco: Factory(
+        lambda a: Tco(a.clock, a.called("expired"), a.called("smi"), a.called("nmi")),
+        0x20,
+        kept=("status2",),
+        pause=1_000_000_000,
+    ),
 }

@@ -39,7 +39,7 @@ def accesses(
 ) -> list[int]:
     """Random accesses, with some time and now and then something from outside between them; the values read."""
     factory = FACTORIES[kind]
-    places = [register.offset for register in kind.registers()]
+    places = [register.offset for register in kind.registers()] or [0]
     seen = []
     for _ in range(count):
         if isinstance(device, PciFunction) and random.random() < 0.5:

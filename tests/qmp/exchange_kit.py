@@ -48,6 +48,7 @@ CODE: Final[dict[str, bytes]] = {
     "suspend": _once("ba 04 06 b8 00 24 ef"),
     # Some milliseconds later, so that the answer to `cont` comes first with QEMU too.
     "suspend-disk": bytes.fromhex("66 b9 00 00 80 00 67 e2 fd ba 04 06 b8 00 28 ef fa f4 eb fd"),
+    "watchdog": _once("66 b9 00 00 80 00 67 e2 fd ba 43 04 b0 0f ee"),
     "debug-exit": bytes.fromhex("b0 10 e6 f4 fa f4 eb fd"),
 }
 """The guests by name."""

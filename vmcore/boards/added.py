@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vmcore.devices import ib700
 from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
+from vmcore.devices.ib700 import Ib700
 from vmcore.devices.pvpanic import PvPanic
 from vmcore.model.errors import ConfigError
 from vmcore.model.events import GuestCrashloaded
@@ -48,8 +50,16 @@ def _pvpanic(board: Board, added: AddedDevice) -> None:
     board.add(added.path, device)
 
 
+def _ib700(board: Board, added: AddedDevice) -> None:
+    device = Ib700(board.services.clock, board.services.watchdog_expired)
+    board.ports.claim(ib700.PORT, ib700.PORTS, device, added.model)
+    board.watchdogs.append(device)
+    board.add(added.path, device)
+
+
 _BUILDERS: Mapping[str, Callable[[Any, Any], None]] = {
     "isa-debug-exit": _debug_exit,
     "isa-debugcon": _debugcon,
     "pvpanic": _pvpanic,
+    "ib700": _ib700,
 }

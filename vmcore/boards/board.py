@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 
@@ -26,7 +26,7 @@ from vmcore.model.run_state import WakeReason
 if TYPE_CHECKING:
     from vmcore.boards.cpu_slots import CpuSlots
 
-__all__ = ["AddedDevice", "Board", "BoardServices", "Bus"]
+__all__ = ["AddedDevice", "Board", "BoardServices", "Bus", "Watchdog"]
 
 
 @frozen
@@ -90,6 +90,14 @@ class BoardServices:
     """What the real-time clock shows at guest time 0: seconds since 1970."""
 
 
+class Watchdog(Protocol):
+    """A watchdog of a board."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it will expire unless the guest does something."""
+
+
 class Board(ABC):
     """Devices, wired.  A board is built once; everything on it lives as long as the machine."""
 
@@ -105,6 +113,8 @@ class Board(ABC):
         """What the guest can move among the ports."""
         self.devices: dict[str, Device[Any]] = {}
         """Every device by its path in the object tree, in the order in which they are reset, saved and restored."""
+        self.watchdogs: list[Watchdog] = []
+        """Timers that do something about a guest that hangs."""
         self.uarts: list[Serial16550] = []
         """The serial ports in order."""
         self.cpu_slots: CpuSlots | None = None
@@ -134,7 +144,7 @@ class Board(ABC):
 
     @property
     def interrupts_the_deaf(self) -> bool:
-        """Whether a device could wake vCPUs whose interrupts are off, by NMI, SMI or INIT, or a watchdog is running."""
+        """Whether a device could wake vCPUs whose interrupts are off, by NMI, SMI or INIT."""
         return False
 
     @property

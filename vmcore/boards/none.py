@@ -12,6 +12,7 @@ from typing import final
 
 from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices
+from vmcore.boards.msrs import give_hyperv
 from vmcore.engine.topology import CpuTopology
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.platform import PlatformLayout
@@ -50,12 +51,19 @@ def none_layout(
 class NoneBoard(Board):
     """vCPUs and RAM."""
 
-    def __init__(self, services: BoardServices, layout: PlatformLayout, added: Sequence[AddedDevice] = ()) -> None:
+    def __init__(
+        self,
+        services: BoardServices,
+        layout: PlatformLayout,
+        added: Sequence[AddedDevice] = (),
+        hyperv: Sequence[str] = (),
+    ) -> None:
         super().__init__(services, layout)
         self.memory_map.add(Ram(0, layout.low_ram, "ram"))
         if layout.high_ram:
             self.memory_map.add(Ram(4 * GIB, layout.high_ram, "above 4 GiB", layout.low_ram))
         add_devices(self, added)
+        give_hyperv(self, hyperv)
         self.connect()
 
     @property

@@ -25,6 +25,7 @@ from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices, Bus
 from vmcore.boards.cmos import CPUS, SHUTDOWN_CODE, WAKES, cmos_contents
 from vmcore.boards.cpu_slots import CpuSlots
+from vmcore.boards.msrs import give_hyperv
 from vmcore.boards.pci_setup import set_up
 from vmcore.boards.sleep import sleep_types
 from vmcore.buses.pci import PciBus, PciFunction
@@ -52,6 +53,7 @@ from vmcore.devices.reset_control import ResetControl
 from vmcore.devices.rtc_mc146818 import RtcMc146818
 from vmcore.devices.serial16550 import Serial16550
 from vmcore.devices.shadow_memory import SHADOWED, ShadowMemory
+from vmcore.engine import Cpu
 from vmcore.engine.topology import CpuTopology
 from vmcore.firmware import fw_cfg
 from vmcore.firmware.acpi.cpu_hotplug import EVENT as CPU_EVENT
@@ -167,6 +169,7 @@ class PcBoard(Board):
         disks: Mapping[int, DiskBackend],
         added: Sequence[AddedDevice] = (),
         firmware: Firmware | None = None,
+        hyperv: Sequence[str] = (),
     ) -> None:
         super().__init__(services, layout)
         self._firmware = firmware
@@ -187,6 +190,7 @@ class PcBoard(Board):
             self._build_fw_cfg(firmware)
         self.buses["isa.0"] = Bus("ISA")
         add_devices(self, added)
+        give_hyperv(self, hyperv, APIC_MSRS, self._apic_hooks.__getitem__)
         self._place_apics()
         self.connect()
 
@@ -227,6 +231,7 @@ class PcBoard(Board):
         services = self.services
         self.bus = ApicBus()
         self.apics: list[LocalApic] = []
+        self._apic_hooks: dict[Cpu, tuple[Callable[[int], int | None], Callable[[int, int], bool | None]]] = {}
         self._tsc_changes: list[Timer] = []
         self.pic = Pic8259(intr=IrqLine(self._pic_output, "8259 output"))
         for index, cpu in enumerate(services.cpus):
@@ -249,7 +254,8 @@ class PcBoard(Board):
             self.add(f"/machine/cpus/cpu{index}/lapic", apic)
             cpu.acknowledge = apic.acknowledge
             cpu.on_cr8_write = apic.write_cr8
-            cpu.set_msr_hooks(APIC_MSRS, self._read_msr(apic), self._write_msr(apic))
+            self._apic_hooks[cpu] = hooks = self._read_msr(apic), self._write_msr(apic)
+            cpu.set_msr_hooks(APIC_MSRS, *hooks)
         self.ioapic = IoApic(bus=self.bus, apic_id=self.layout.io_apic_id)
         self.add("/machine/pic", self.pic)
         self.add("/machine/ioapic", self.ioapic)

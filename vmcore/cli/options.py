@@ -11,6 +11,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from vmcore.machine.config import DeviceOption, FlatImage, MachineConfig
+from vmcore.machine.hyperv import ENLIGHTENMENTS
 from vmcore.machine.memory_options import object_options
 from vmcore.model.command_line import OPTIONS, Option
 from vmcore.model.errors import ConfigError
@@ -159,6 +160,7 @@ def _run_options(given: _Given) -> RunOptions:
     action = given.of("action")
     _one_of("action.reboot", action["reboot"], RebootAction)
     _one_of("action.shutdown", action["shutdown"], ShutdownAction)
+    cpu, hyperv = _cpu(given.cpu or "max")
     config = MachineConfig(
         board=board["type"],
         memory_backends=tuple(each for each in objects if isinstance(each, MemoryBackendProperties)),
@@ -167,7 +169,8 @@ def _run_options(given: _Given) -> RunOptions:
         hmat=board["hmat"],
         memory=given.of("memory")["size"],
         **given.of("cpus"),
-        cpu=given.cpu or "max",
+        cpu=cpu,
+        hyperv=hyperv,
         firmware=given.firmware if given.firmware is not None else board.get("firmware"),
         kernel=given.kernel if given.kernel is not None else board.get("kernel"),
         initrd=given.initrd if given.initrd is not None else board.get("initrd"),
@@ -181,7 +184,7 @@ def _run_options(given: _Given) -> RunOptions:
         no_reboot=given.no_reboot or action["reboot"] == RebootAction.SHUTDOWN,
         no_shutdown=given.no_shutdown or action["shutdown"] == ShutdownAction.PAUSE,
         panic_action=action["panic"],
-        watchdog_action=action["watchdog"],
+        watchdog_action=given.watchdog_action or action["watchdog"],
         name=given.of("name").get("guest"),
         uuid=given.uuid,
     )
@@ -197,6 +200,23 @@ def _run_options(given: _Given) -> RunOptions:
         preconfig=given.preconfig,
         objects=tuple(each for each in objects if not isinstance(each, MemoryBackendProperties)),
     )
+
+
+def _cpu(text: str) -> tuple[str, tuple[str, ...]]:
+    """Model with its features, and Hyper-V enlightenments; hv-passthrough stands for all that there are."""
+    model: list[str] = []
+    wanted: list[str] = []
+    for flag in text.split(","):
+        name = flag.removeprefix("+").replace("_", "-").removesuffix("=on")
+        if not name.startswith("hv-"):
+            model.append(flag)
+        elif name == "hv-passthrough":
+            wanted += ENLIGHTENMENTS
+        elif name.removeprefix("hv-") in ENLIGHTENMENTS:
+            wanted.append(name.removeprefix("hv-"))
+        else:
+            raise ConfigError("cpu", flag, ", ".join(f"hv-{name}" for name in (*ENLIGHTENMENTS, "passthrough")))
+    return ",".join(model), tuple(wanted)
 
 
 def _serial(given: _Given) -> tuple[Endpoint, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +14,9 @@ import trio
 from vmcore.cli.endpoints import open_output, pump_input, raw_terminal, serve_unix
 from vmcore.cli.options import RunOptions
 from vmcore.cli.status import ExitStatus, StatusLine
+from vmcore.model.events import Event, Watchdog
 from vmcore.model.exits import BudgetSpent, DebugExit, Exit, GuestFaulted, Idle, ShutdownRequested
+from vmcore.model.run_state import WatchdogAction
 from vmcore.vm import VirtualMachine
 
 __all__ = ["exit_status", "run"]
@@ -48,10 +51,17 @@ async def run(options: RunOptions) -> int:
         objects=options.objects,
     ) as vm:
         with ExitStack() as stack:
+            vm.events.listen(_tell_of_watchdog)
             session = _Session(vm, options, stack.enter_context(StatusLine()))
             if not options.preconfig:
                 await session.attach(stack)
             return await session.run(stack)
+
+
+def _tell_of_watchdog(event: Event) -> None:
+    """What the watchdog action `debug` is about."""
+    if isinstance(event, Watchdog) and event.action is WatchdogAction.DEBUG:
+        print("watchdog: timer fired", file=sys.stderr, flush=True)
 
 
 class _Session:

@@ -14,6 +14,7 @@ from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.machine.config import MachineConfig
+from vmcore.machine.hyperv import with_hyperv
 from vmcore.machine.memory_options import with_numa
 
 __all__ = ["build_board", "plan_cpu", "plan_layout"]
@@ -21,7 +22,7 @@ __all__ = ["build_board", "plan_cpu", "plan_layout"]
 
 def plan_cpu(config: MachineConfig) -> CpuModel:
     """The processor, arranged as the configuration says."""
-    return choose_cpu(config.cpu).model.with_topology(config.topology)
+    return with_hyperv(choose_cpu(config.cpu).model.with_topology(config.topology), config.hyperv)
 
 
 def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:
@@ -68,7 +69,7 @@ def build_board(
         for index, device in enumerate(config.devices)
     ]
     if config.board == "none":
-        return NoneBoard(services, layout, added)
+        return NoneBoard(services, layout, added, config.hyperv)
     boot_disks = image.disks if image is not None else ()
     disks = {disk.unit: RawDisk.from_bytes(disk.data, read_only=disk.read_only) for disk in boot_disks}
-    return PcBoard(services, layout, disks, added, firmware)
+    return PcBoard(services, layout, disks, added, firmware, config.hyperv)

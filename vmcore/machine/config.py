@@ -23,6 +23,7 @@ from vmcore.boards.kinds import BOARDS
 from vmcore.engine.cpu_options import choose_cpu
 from vmcore.engine.models import model_names
 from vmcore.engine.topology import CpuTopology
+from vmcore.machine.hyperv import ENLIGHTENMENTS
 from vmcore.machine.memory_options import MemoryBackendOption, check_memory, memory_backends, numa_options
 from vmcore.machine.numa import NumaOption
 from vmcore.machine.topology import arrange
@@ -111,6 +112,7 @@ DEVICE_MODELS: Final[Mapping[str, Mapping[str, tuple[int, int, int]]]] = {
     "isa-debug-exit": {"iobase": (0x501, *_PORT), "iosize": (2, 1, 4)},
     "isa-debugcon": {"iobase": (0xE9, *_PORT), "readback": (0xE9, 0, 0xFF)},
     "pvpanic": {"ioport": (0x505, *_PORT)},
+    "ib700": {},
 }
 """The device models that can be added: property -> (default, lowest, highest value).  Names and defaults are those that
 users of QEMU know."""
@@ -160,7 +162,9 @@ class DeviceOption:
         checked = {name: default for name, (default, _, _) in known.items()}
         for name, value in given.items():
             if name not in known:
-                raise ConfigError(f"{path}.{name}", value, f"no such property: {model} has {', '.join(known)}")
+                raise ConfigError(
+                    f"{path}.{name}", value, f"no such property: {model} has {', '.join(known) or 'none'}"
+                )
             _, low, high = known[name]
             checked[name] = _integer(f"{path}.{name}", _number(value), low, high, "a number")
         return cls(model, checked, identity)
@@ -240,6 +244,16 @@ def _uuid(value: object) -> str | None:
     return text.lower()
 
 
+def _hyperv(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigError("hyperv", value, "a list of enlightenments")
+    names = tuple(value)
+    for index, name in enumerate(names):
+        if name not in ENLIGHTENMENTS:
+            raise ConfigError(f"hyperv[{index}]", name, "one of " + ", ".join(ENLIGHTENMENTS))
+    return tuple(name for name in ENLIGHTENMENTS if name in names)
+
+
 def _panic_action(value: object) -> PanicAction:
     if value not in tuple(PanicAction):
         raise ConfigError("panic_action", value, "one of " + ", ".join(PanicAction))
@@ -286,6 +300,8 @@ class MachineConfig:
     """Threads of a core."""
     cpu: str = "max"
     """CPU model by name, with features switched if wanted: "qemu64,+aes,-sse4.1,rdrand=on,enforce"."""
+    hyperv: tuple[str, ...] = field(default=(), converter=_hyperv)
+    """What the guest finds of Hyper-V: "crash", the registers by which it reports its crash.  Nothing by default."""
     kernel: Image | None = field(default=None, converter=_kernel)
     """Linux bzImage, Multiboot or PVH ELF: whatever the loaders know."""
     firmware: Image | None = field(default=None, converter=_firmware)

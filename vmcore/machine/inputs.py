@@ -18,6 +18,8 @@ __all__ = [
     "Input",
     "InputRecord",
     "KeyInput",
+    "MachineCheck",
+    "MemoryFault",
     "MouseButton",
     "MouseMove",
     "Nmi",
@@ -102,6 +104,31 @@ class UnplugDevice:
 
 
 @frozen
+class MachineCheck:
+    """An error of the hardware at one vCPU.
+
+    bank: where it is recorded; status: IA32_MCi_STATUS; mcg_status: IA32_MCG_STATUS; address, misc: IA32_MCi_ADDR and
+    IA32_MCi_MISC; broadcast: all other vCPUs are interrupted too (Intel SDM vol. 3B, chapter 16).
+    """
+
+    cpu: int
+    bank: int
+    status: int
+    mcg_status: int = 0
+    address: int = 0
+    misc: int = 0
+    broadcast: bool = False
+
+
+@frozen
+class MemoryFault:
+    """The host's memory behind a guest-physical address failed.  action_required: an instruction needs it now."""
+
+    address: int
+    action_required: bool
+
+
+@frozen
 class HostReset:
     """The reset button is pressed."""
 
@@ -119,6 +146,8 @@ Input: TypeAlias = (
     | Nmi
     | PlugDevice
     | UnplugDevice
+    | MachineCheck
+    | MemoryFault
     | HostReset
 )
 

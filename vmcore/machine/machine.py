@@ -27,6 +27,7 @@ from vmcore.boards.board import Board, BoardServices
 from vmcore.engine import Activity, Cpu, Flags, PhysicalMemory
 from vmcore.firmware.boot_image import BootImage
 from vmcore.hardware.clock import Clock
+from vmcore.hardware.memory_map import Ram, Rom
 from vmcore.hardware.tree import ObjectTree
 from vmcore.machine.actions import Actions
 from vmcore.machine.blame import blame
@@ -40,6 +41,8 @@ from vmcore.machine.inputs import (
     Input,
     InputRecord,
     KeyInput,
+    MachineCheck,
+    MemoryFault,
     MouseButton,
     MouseMove,
     Nmi,
@@ -51,6 +54,7 @@ from vmcore.machine.inputs import (
     WakeUp,
 )
 from vmcore.machine.keyboard import Keyboard
+from vmcore.machine.machine_check import MachineCheckOutcome, check, inject, memory_error, reports_memory_errors
 from vmcore.machine.plug import Plugged, PlugValue
 from vmcore.machine.scheduler import Cut, CutReason, Scheduler
 from vmcore.machine.serial_port import SerialPort
@@ -61,6 +65,10 @@ from vmcore.model.events import (
     GuestFault,
     GuestPanicInformation,
     GuestPanicked,
+    MemoryFailure,
+    MemoryFailureAction,
+    MemoryFailureFlags,
+    MemoryFailureRecipient,
     Powerdown,
     Reset,
     Shutdown,
@@ -149,6 +157,7 @@ class Machine:
         self._ram = tuple(ram)
         self._closed = False
         self._in_run = False
+        self._checked = MachineCheckOutcome(None)
         self._off: Exit | None = None
         self._broken: DeviceModelError | None = None
         self._hook_error: BaseException | None = None
@@ -369,6 +378,10 @@ class Machine:
                     return False
             case Nmi(cpu):
                 self._send_nmi(cpu)
+            case MachineCheck():
+                self._checked = self._machine_check(what, may_wait=False)
+            case MemoryFault(address, required):
+                self._checked = self._memory_fault(address, required)
             case HostReset(cause):
                 self._off = self._broken = None
                 self._requests.clear()
@@ -418,12 +431,36 @@ class Machine:
         present = self.board.present
         return tuple(index for index in range(len(self.cpus)) if present >> index & 1)
 
+    @property
+    def _present(self) -> dict[int, Cpu]:
+        return {index: self.cpus[index] for index in self.present_cpus}
+
     def cpu_path(self, index: int) -> str:
         """Where a vCPU is in the object tree."""
         path = self.tree.path_of(self.cpus[index])
         if path is None:
             raise UsageError(f"vCPU {index} is not plugged in: the machine has {self.present_cpus}")
         return path
+
+    def inject_machine_check(self, what: MachineCheck) -> MachineCheckOutcome:
+        """Let a vCPU find an error of its hardware; what became of that.  It may have reset the machine."""
+        check(self._present, what)
+        self._check_resettable("inject_machine_check")
+        self.apply(what)
+        return self._checked
+
+    def memory_failure(self, address: int, *, action_required: bool) -> MachineCheckOutcome:
+        """The host's memory behind a guest-physical address failed; what became of that.
+
+        action_required: an instruction of the guest needs it now, else it was found in passing.  A guest whose
+        processors can report it is told by a machine check.  Where that is not so, and for addresses without memory, it
+        is the machine's own trouble: passed over if no action is required, else the machine is off.
+        """
+        if isinstance(address, bool) or not isinstance(address, int) or not 0 <= address < 1 << 52:
+            raise UsageError(f"address={address!r}: expected a guest-physical address")
+        self._check_resettable("memory_failure")
+        self.apply(MemoryFault(address, action_required))
+        return self._checked
 
     def reset(self, cause: ShutdownCause = ShutdownCause.HOST_QMP_SYSTEM_RESET) -> None:
         """Reset the machine.  Guest time, the instruction count and the content of RAM go on; also revives a
@@ -433,6 +470,13 @@ class Machine:
             raise UsageError("reset called from within a run: stop it first")
         self.apply(HostReset(cause))
 
+    def _check_resettable(self, what: str) -> None:
+        self._check_parked(what)
+        if self._in_run:
+            raise UsageError(f"{what} called from within a run: stop it first")
+        if self._off is not None:
+            raise UsageError(f"the machine is off ({self._off}): reset or restore it first")
+
     def _press_power_button(self) -> None:
         self._emit(Powerdown())
         self.board.press_power_button()
@@ -440,6 +484,24 @@ class Machine:
     def _send_nmi(self, cpu: int) -> None:
         self.cpus[cpu].nmi()
         self._scheduler.notice(cpu)
+
+    def _machine_check(self, what: MachineCheck, may_wait: bool) -> MachineCheckOutcome:
+        outcome = inject(self._present, what, self._emit, self._scheduler.notice, may_wait=may_wait)
+        if outcome.action is MemoryFailureAction.RESET:
+            self._guest_reset(stop_on_reset=False)
+        return outcome
+
+    def _memory_fault(self, address: int, required: bool) -> MachineCheckOutcome:
+        index = self._scheduler.turn if required else self.present_cpus[0]
+        found = self.board.memory_map.resolve(address)
+        is_memory = found is not None and isinstance(found[0], Ram | Rom)
+        if is_memory and reports_memory_errors(self.cpus[index]):
+            return self._machine_check(memory_error(self._present, index, address, required), may_wait=True)
+        action = MemoryFailureAction.FATAL if required else MemoryFailureAction.IGNORE
+        self._emit(MemoryFailure(MemoryFailureRecipient.HYPERVISOR, action, MemoryFailureFlags(required, False)))
+        if required:
+            self._switch_off(ShutdownRequested(ShutdownCause.HOST_ERROR, guest=False, status=1))
+        return MachineCheckOutcome(action)
 
     def _send_serial(self, index: int, data: bytes) -> None:
         self.apply(SerialInput(index, data))
@@ -581,6 +643,8 @@ class Machine:
         """All vCPUs are halted, or the machine sleeps: whether nothing but an input can wake one, and nobody else
         waits for the time to pass.
         """
+        if any(watchdog.running for watchdog in self.board.watchdogs):
+            return False
         if self.asleep:
             return not self.board.wakes_by_itself and self._own_timers_only()
         if any(cpu.rflags & Flags.IF and cpu.activity == Activity.HALTED for cpu in self.cpus):

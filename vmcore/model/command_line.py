@@ -151,7 +151,12 @@ OPTIONS: Final = (
         implied="cpus",
         group="smp-opts",
     ),
-    Option(name="cpu", metavar="MODEL[,+FEATURE][,-FEATURE][,enforce]", help="processor model", default="max"),
+    Option(
+        name="cpu",
+        metavar="MODEL[,+FEATURE][,-FEATURE][,enforce][,hv-crash]",
+        help="processor model; hv-crash: with the registers by which a guest of Hyper-V reports its crash",
+        default="max",
+    ),
     Option(
         name="accel",
         metavar="tcg",
@@ -246,6 +251,7 @@ OPTIONS: Final = (
             ),
         ),
     ),
+    Option(name="watchdog-action", metavar="ACTION", help="what an expired watchdog does: as --action watchdog=ACTION"),
     Option(name="no-shutdown", help="a shutdown leaves the machine paused instead of ending it"),
     Option(name="no-reboot", help="a reset that the guest asks for ends the machine"),
     Option(name="seed", metavar="N", help="seed of everything random that the guest sees", default="0"),

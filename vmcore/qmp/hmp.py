@@ -348,11 +348,35 @@ def _end(scan: Scanner, name: str) -> None:
         raise LineError(f"{name}: extraneous characters at the end of line")
 
 
+async def _mce(monitor: HumanMonitor, text: str) -> str:
+    async with monitor.vm.parked() as machine:
+        scan = monitor.scanner(machine, text)
+        broadcast = scan.flag("-b")
+        cpu, bank = scan.number(), scan.number()
+        status, mcg_status, address, misc = (scan.number() % (1 << 64) for _ in range(4))
+        _end(scan, "mce")
+        if cpu not in machine.present_cpus:
+            return ""
+    try:
+        outcome = await monitor.vm.inject_machine_check(
+            cpu, bank, status, mcg_status=mcg_status, address=address, misc=misc, broadcast=broadcast
+        )
+    except UsageError as error:
+        return f"{error}\n"
+    return outcome.text
+
+
 COMMANDS: Final = (
     _Command("cont|c", "", "let the guest run", _plain("cont|c", _cont)),
     _Command("cpu", "index", "choose the current vCPU", _cpu),
     _Command("help|?", "[cmd]", "show what there is", _help),
     _Command("info", "[subject]", "show something about the machine", _info),
+    _Command(
+        "mce",
+        "[-b] cpu bank status mcgstatus addr misc",
+        "let a vCPU find a hardware error (-b: broadcast it to the others)",
+        _mce,
+    ),
     _Command("memsave", "addr size file", "write linear memory to a file", _memsave),
     _Command("nmi", "", "send an NMI to every vCPU", _plain("nmi", _nmi)),
     _Command("object_add", "type,id=id[,name=value]", "make an object", _object_add),

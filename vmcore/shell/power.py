@@ -1,4 +1,4 @@
-"""What a user's hands do to the machine beside its life cycle: power button, wake-up, NMI.
+"""What happens to a machine from outside, beside its life cycle: power button, wake-up, NMI, failing hardware.
 
 A mixin of `VirtualMachine`, so that these are its methods.
 """
@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmcore.machine.inputs import MachineCheck
 from vmcore.model.errors import UsageError
+from vmcore.model.events import MemoryFailureAction
 from vmcore.model.run_state import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from vmcore.machine.machine import Machine
+    from vmcore.machine.machine_check import MachineCheckOutcome
+    from vmcore.model.exits import Exit
 
 __all__ = ["NOT_SUSPENDED", "PowerControl"]
 
@@ -21,9 +26,13 @@ NOT_SUSPENDED = "Unable to wake up: guest is not in suspended state"
 
 
 class PowerControl:
-    """Buttons and the like."""
+    """Buttons, and accidents."""
 
     if TYPE_CHECKING:
+
+        def _note_off(self, exit: Exit | None) -> None: ...
+
+        def _was_reset(self, slept: bool) -> None: ...
 
         def parked(self) -> AbstractAsyncContextManager[Machine]: ...
 
@@ -52,6 +61,49 @@ class PowerControl:
             if not asleep:
                 raise UsageError(NOT_SUSPENDED)
             machine.wake()
+
+    async def inject_machine_check(
+        self,
+        cpu: int,
+        bank: int,
+        status: int,
+        *,
+        mcg_status: int = 0,
+        address: int = 0,
+        misc: int = 0,
+        broadcast: bool = False,
+    ) -> MachineCheckOutcome:
+        """Let a vCPU find an error of its hardware: a record in a bank, and #MC where it is uncorrected.
+
+        status, address, misc: IA32_MCi_STATUS, _ADDR and _MISC of the bank; mcg_status: IA32_MCG_STATUS; broadcast:
+        interrupt the other vCPUs too (Intel SDM vol. 3B, chapter 16).  The event is MemoryFailure, as from QEMU.
+
+        A guest that cannot take an uncorrected error (CR4.MCE is clear, or it works on another) is reset.  UsageError
+        for an error that the processor cannot have.
+        """
+        what = MachineCheck(cpu, bank, status, mcg_status, address, misc, broadcast)
+        async with self.parked() as machine:
+            return self._failed(machine, lambda: machine.inject_machine_check(what))
+
+    async def memory_failure(self, address: int, *, action_required: bool) -> MachineCheckOutcome:
+        """The host's memory behind a guest-physical address failed.
+
+        action_required: an instruction of the guest needs it now; else it was found in passing, by scrubbing.  A guest
+        whose processors can report it is told by a machine check.  Where that is not so, and for addresses without
+        memory, it is the machine's own trouble: passed over if no action is required, else the machine is off, with
+        exit status 1.  The event is MemoryFailure.
+        """
+        async with self.parked() as machine:
+            return self._failed(machine, lambda: machine.memory_failure(address, action_required=action_required))
+
+    def _failed(self, machine: Machine, fail: Callable[[], MachineCheckOutcome]) -> MachineCheckOutcome:
+        slept = machine.asleep
+        outcome = fail()
+        if machine.off is not None:
+            self._note_off(machine.off)
+        elif outcome.action is MemoryFailureAction.RESET:
+            self._was_reset(slept)
+        return outcome
 
     async def nmi(self, cpu: int = 0) -> None:
         """Send a non-maskable interrupt to a vCPU."""
