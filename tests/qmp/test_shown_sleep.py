@@ -10,7 +10,8 @@ import pytest
 import trio
 from exchange import execute
 
-from vmcore import FlatImage, RunState, ShutdownCause, ShutdownRequested, UsageError, VirtualMachine
+from vmcore import FlatImage, Idle, RunState, ShutdownCause, ShutdownRequested, UsageError, VirtualMachine
+from vmcore.machine.inputs import MouseButton, MouseMove
 from vmcore.model.events import Event, Suspend, Wakeup
 
 RTC_EN = "ba 02 06 b8 00 04 ef"  # mov dx, 602h; mov ax, 400h; out dx, ax
@@ -82,11 +83,28 @@ async def test_an_alarm_that_is_not_enabled_to_wake_does_not() -> None:
 
 
 async def test_an_alarm_that_came_before_the_sleep_ends_it_at_once() -> None:
-    wait = "66 b9 00 10 00 40 67 e2 fd"  # mov ecx, 40001000h; loop $ (a second and a bit)
-    async with VirtualMachine(memory="1M", flat=once(RTC_EN + EVERY_SECOND + ALARM + wait + S3)) as vm:
+    wait = "66 b9 00 00 11 00 67 e2 fd"  # mov ecx, 110000h; loop $ (a second and a bit)
+    async with VirtualMachine(
+        memory="1M", flat=once(RTC_EN + EVERY_SECOND + ALARM + wait + S3), instruction_ns=1000
+    ) as vm:
         await vm.run(until=Wakeup)
-        assert vm.guest_ns < 1_100_000_000
+        assert vm.guest_ns < 1_200_000_000
         await vm.serial[0].expect(b"\x00\x84")
+
+
+async def test_devices_have_no_power_while_it_sleeps() -> None:
+    start_dog = "ba 43 04 b0 0e ee"  # mov dx, 443h; mov al, 0eh; out dx, al: 2 s
+    async with VirtualMachine(memory="1M", flat=once(start_dog + S3), devices=["ib700"], instruction_ns=1000) as vm:
+        with vm.events.subscribe(Event) as events:
+            await vm.run(until=Suspend)
+            assert await vm.run() == Idle(None), "nothing will wake it"
+            await vm.run(seconds=10)
+            assert isinstance(events.receive_nowait(), Suspend)
+            await vm.wake()
+            await vm.run(seconds=10)
+            assert isinstance(events.receive_nowait(), Wakeup)
+            with pytest.raises(trio.WouldBlock):
+                events.receive_nowait()
 
 
 async def test_a_key_wakes_it() -> None:
@@ -94,6 +112,16 @@ async def test_a_key_wakes_it() -> None:
         async with vm.events.expect(Wakeup):
             await execute(vm, "send-key", keys=[{"type": "qcode", "data": "spc"}])
         assert vm.state is RunState.RUNNING
+
+
+async def test_a_button_of_the_mouse_wakes_it_and_moving_it_does_not() -> None:
+    async with VirtualMachine(memory="1M", flat=once(S3)) as vm:
+        await vm.run(until=Suspend)
+        machine = vm.peek()
+        machine.apply(MouseMove(5, 5))
+        assert machine.asleep
+        assert machine.apply(MouseButton("left", True))
+        assert not machine.asleep
 
 
 async def test_the_power_button_does_not_wake_it() -> None:

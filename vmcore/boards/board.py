@@ -113,6 +113,8 @@ class Board(ABC):
         """What the guest can move among the ports."""
         self.devices: dict[str, Device[Any]] = {}
         """Every device by its path in the object tree, in the order in which they are reset, saved and restored."""
+        self.standby: tuple[Device[Any], ...] = ()
+        """Devices that keep their power while the machine sleeps."""
         self.watchdogs: list[Watchdog] = []
         """Timers that do something about a guest that hangs."""
         self.uarts: list[Serial16550] = []
@@ -157,8 +159,11 @@ class Board(ABC):
         """Whether something on the board will end the guest's sleep without help."""
         return False
 
-    def suspended(self) -> None:  # noqa: B027 - most boards have nothing to do
-        """The machine has gone to sleep: what is left to do for the way back."""
+    def suspended(self) -> None:
+        """The machine has gone to sleep: the devices lose their power, but for those on standby."""
+        for device in self.devices.values():
+            if not any(device is kept for kept in self.standby):
+                device.reset()
 
     def woken(self, reason: WakeReason) -> None:  # noqa: B027
         """The machine has woken, with the board reset: tell the guest that it did, and why."""

@@ -478,6 +478,7 @@ class PcBoard(Board):
         self.add("/machine/acpi", self.power)
         self.piix4 = Piix4Pm(self.power)
         self.plug(self.piix4, "/machine/piix4", SOUTH_BRIDGE, 3)
+        self.standby = (self.rtc, self.power)
         self.ports.claim(layout.gpe0, layout.gpe0_length, self.power, "gpe0", 0x20)
         self.ports.claim(layout.smi_command, 2, self.power, "smi command", 0x40)
         self.reset_control = ResetControl(on_reset=lambda hard: services.reset())
@@ -561,6 +562,7 @@ class PcBoard(Board):
             self.services.wake(WakeReason.RTC)
 
     def suspended(self) -> None:
+        super().suspended()
         self.rtc.poke(SHUTDOWN_CODE, WAKES)
         if self.power.rtc_alarm_came:
             self.services.wake(WakeReason.RTC)

@@ -354,17 +354,15 @@ class Machine:
                 if not self.serial[port].break_():
                     return False
             case KeyInput(key, pressed):
-                if not self.board.key(key, pressed):
+                # A key that wakes the machine does nothing else.
+                if not self._wake_up(WakeReason.OTHER) and not self.board.key(key, pressed):
                     return False
-                self._wake_up(WakeReason.OTHER)
             case MouseMove(dx, dy, dz):
                 if not self.board.move_mouse(dx, dy, dz):
                     return False
             case MouseButton(button, pressed):
-                if not self.board.mouse_button(button, pressed):
+                if not (pressed and self._wake_up(WakeReason.OTHER)) and not self.board.mouse_button(button, pressed):
                     return False
-                if pressed:
-                    self._wake_up(WakeReason.OTHER)
             case PlugDevice(device):
                 self.plug.plug(device)
                 if self._image is not None and self.instructions == self._reset_at:
@@ -643,10 +641,10 @@ class Machine:
         """All vCPUs are halted, or the machine sleeps: whether nothing but an input can wake one, and nobody else
         waits for the time to pass.
         """
-        if any(watchdog.running for watchdog in self.board.watchdogs):
-            return False
         if self.asleep:
             return not self.board.wakes_by_itself and self._own_timers_only()
+        if any(watchdog.running for watchdog in self.board.watchdogs):
+            return False
         if any(cpu.rflags & Flags.IF and cpu.activity == Activity.HALTED for cpu in self.cpus):
             return False
         return not self.board.interrupts_the_deaf and self._own_timers_only()

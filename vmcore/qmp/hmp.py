@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vmcore.engine import Cpu, disassemble
 from vmcore.engine.registers import Attributes
@@ -18,6 +18,7 @@ from vmcore.hardware.memory_map import Ram, Rom
 from vmcore.model.errors import CommandError, GuestError, UsageError
 from vmcore.model.keyval import OptionError
 from vmcore.model.qkeycode import QKeyCode
+from vmcore.model.run_state import WatchdogAction
 from vmcore.model.ui import IntWrapper, KeyValue, QKeyCodeWrapper
 from vmcore.qmp.hmp_expression import Format, LineError, Scanner
 from vmcore.qmp.hmp_info import SUBJECTS
@@ -366,6 +367,17 @@ async def _mce(monitor: HumanMonitor, text: str) -> str:
     return outcome.text
 
 
+async def _watchdog_action(monitor: HumanMonitor, text: str) -> str:
+    async with monitor.vm.parked() as machine:
+        scan = monitor.scanner(machine, text)
+        word = scan.word("watchdog_action: string expected")
+        _end(scan, "watchdog_action")
+        if word not in tuple(WatchdogAction):
+            return f"Error: invalid parameter value: {word}\n"
+        machine.actions = evolve(machine.actions, watchdog=WatchdogAction(word))
+    return ""
+
+
 COMMANDS: Final = (
     _Command("cont|c", "", "let the guest run", _plain("cont|c", _cont)),
     _Command("cpu", "index", "choose the current vCPU", _cpu),
@@ -389,6 +401,7 @@ COMMANDS: Final = (
     _Command("system_powerdown", "", "press the power button", _plain("system_powerdown", lambda vm: vm.powerdown())),
     _Command("system_reset", "", "press the reset button", _plain("system_reset", lambda vm: vm.reset())),
     _Command("system_wakeup", "", "wake a guest that sleeps", _plain("system_wakeup", lambda vm: vm.wake())),
+    _Command("watchdog_action", f"[{'|'.join(WatchdogAction)}]", "say what an expired watchdog does", _watchdog_action),
     _Command("x", "/fmt addr", "show linear memory", _x),
     _Command("xp", "/fmt addr", "show physical memory", _xp),
 )

@@ -45,7 +45,7 @@ class PowerControl:
     async def powerdown(self) -> None:
         """Press the power button: the guest is asked to switch itself off, and does so if it listens.
 
-        It does not wake a guest that sleeps, which finds it pressed when it wakes.
+        It does not wake a guest that sleeps.
         """
         async with self.parked() as machine:
             machine.power_button()
