@@ -30,6 +30,7 @@ from vmcore.devices.fw_cfg import FwCfg
 from vmcore.devices.hyperv_crash import MSRS, HyperVCrash
 from vmcore.devices.i440fx import I440fx
 from vmcore.devices.i6300esb import I6300EsbWatchdog
+from vmcore.devices.i6300esb_pci import I6300Esb
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ib700 import Ib700
 from vmcore.devices.ide_bus_master import IdeBusMaster
@@ -298,6 +299,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         1,
         outside=lambda crash, random: crash.write_msr(random.choice(MSRS), random.getrandbits(64)),
     ),
+    I6300Esb: Factory(lambda a: _pci(a).put(I6300Esb(a.clock, a.called("expired")), 3, 0), 4),
     I6300EsbWatchdog: Factory(
         lambda a: I6300EsbWatchdog(a.clock, a.called("expired"), a.line("irq"), a.called("smi")),
         0x10,

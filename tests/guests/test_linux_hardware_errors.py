@@ -45,6 +45,22 @@ async def test_linux_feeds_a_watchdog_and_is_reset_when_it_does_not(
             await vm.serial[0].expect(b"Linux version")
 
 
+async def test_linux_feeds_the_6300esb_on_pci_too(generic_kernel: Path, initramfs: MakeInitramfs) -> None:
+    initrd = initramfs(DOG, kernel=generic_kernel, modules=["i6300esb"])
+    async with VirtualMachine(
+        kernel=generic_kernel, initrd=initrd, append="console=ttyS0", memory="256M", devices=["i6300esb"]
+    ) as vm:
+        with vm.fail_after(120):
+            boot = await vm.serial[0].expect(b"starving")
+            assert b"i6300ESB timer 0000:00:02.0: initialized" in boot.before
+            begin = vm.guest_ns
+            async with vm.events.expect(Watchdog):
+                pass
+            # Its default is 30 s, of which 5 s had passed.
+            assert 24 < (vm.guest_ns - begin) / 1e9 < 26
+            await vm.serial[0].expect(b"Linux version")
+
+
 async def test_linux_takes_a_failed_page_out_of_use(generic_kernel: Path, initramfs: MakeInitramfs) -> None:
     async with VirtualMachine(
         kernel=generic_kernel, initrd=initramfs(READY), append="console=ttyS0", memory="256M", cpus=2

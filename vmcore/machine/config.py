@@ -113,6 +113,7 @@ DEVICE_MODELS: Final[Mapping[str, Mapping[str, tuple[int, int, int]]]] = {
     "isa-debugcon": {"iobase": (0xE9, *_PORT), "readback": (0xE9, 0, 0xFF)},
     "pvpanic": {"ioport": (0x505, *_PORT)},
     "ib700": {},
+    "i6300esb": {},
 }
 """The device models that can be added: property -> (default, lowest, highest value).  Names and defaults are those that
 users of QEMU know."""
