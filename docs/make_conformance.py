@@ -76,7 +76,7 @@ AROUND: Final = [
 """Commands around those of the documents, that every client expects."""
 
 _VIRTIO = "virtio devices"
-_BLOCK = "block devices and their graph"
+_BLOCK = "image formats that can be damaged"
 _JOBS = "block jobs"
 _ARCHITECTURES = "machines of other architectures"
 _CARDS = "network cards"
@@ -90,15 +90,12 @@ WAITS: Final[dict[str, str]] = {
     "NIC_RX_FILTER_CHANGED": _CARDS,
     "BALLOON_CHANGE": "the virtio balloon",
     "BLOCK_IMAGE_CORRUPTED": _BLOCK,
-    "BLOCK_IO_ERROR": _BLOCK,
     "BLOCK_JOB_*": _JOBS,
-    "DEVICE_TRAY_MOVED": _BLOCK,
     "QUORUM_*": "the quorum block driver",
     "SPICE_*": _SPICE,
     "VNC_*": _VNC,
     "VFU_CLIENT_HANGUP": "the vfio-user server",
     "get-win32-socket": "hosts that run Windows: it exists there only",
-    "RunState.io-error": _BLOCK,
     "RunState.colo": "lock-stepping of two machines over the network",
     "SysEmuTarget.[!x]*": _ARCHITECTURES,
     "SysEmuTarget.xtensa*": _ARCHITECTURES,

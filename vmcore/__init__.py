@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vmcore.machine.config import FlatImage as FlatImage
     from vmcore.machine.config import FlatMode as FlatMode
     from vmcore.machine.config import MachineConfig as MachineConfig
+    from vmcore.machine.disk_config import Disk as Disk
     from vmcore.machine.machine import Machine as Machine
     from vmcore.machine.snapshot import Snapshot as Snapshot
     from vmcore.model.errors import CommandError as CommandError
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "engine": ("Cpu", "PhysicalMemory", "assemble", "disassemble"),
     "machine.config": ("DeviceOption", "FlatImage", "FlatMode", "MachineConfig"),
+    "machine.disk_config": ("Disk",),
     "machine.machine": ("Machine",),
     "machine.snapshot": ("Snapshot",),
     "model.errors": (

@@ -52,6 +52,7 @@ from vmcore.model.exits import (
 from vmcore.model.qom import ObjectOptions
 from vmcore.model.run_state import RebootAction, RunState, ShutdownAction, ShutdownCause
 from vmcore.model.units import SECOND
+from vmcore.shell.block import Block
 from vmcore.shell.chardevs.facet import Chardevs
 from vmcore.shell.deadlines import Alarm, AlarmHandle, Alarms, guest_ns
 from vmcore.shell.descriptors import DescriptorSets
@@ -164,6 +165,8 @@ class VirtualMachine(PowerControl):
         """Sets of descriptors that clients handed over."""
         self.query: Final = Queries(self)
         """Typed answers about the machine."""
+        self.block: Final = Block(self)
+        """Disks: what there is, changing media, adding nodes."""
         self.dump: Final = Dump(self)
         """Guest memory into files."""
         self.objects: Final = Objects(self, object_options(objects))
@@ -219,7 +222,7 @@ class VirtualMachine(PowerControl):
 
     def _build(self, config: MachineConfig) -> None:
         """Build the machine; nothing has changed if it cannot be built."""
-        machine = self.objects.build(config)
+        machine = self.objects.build(config, takes_files=self._incoming is None)
         if self._snapshot is not None:
             machine.restore(self._snapshot)
             self._state = RunState.PAUSED
@@ -352,6 +355,8 @@ class VirtualMachine(PowerControl):
             self._run_on()
 
     def _run_on(self) -> None:
+        self._machine.block.activate()
+        self._machine.block.resume()
         self._state = RunState.RUNNING
         self._free = True
         self._in_lockstep = False

@@ -40,6 +40,7 @@ from vmcore.devices.local_apic import LocalApic
 from vmcore.devices.pci_host import PciHost
 from vmcore.devices.pic8259 import Pic8259
 from vmcore.devices.piix3 import Piix3
+from vmcore.devices.piix3_ide import Piix3Ide
 from vmcore.devices.piix4_pm import Piix4Pm
 from vmcore.devices.pit8254 import Pit8254
 from vmcore.devices.port92 import Port92
@@ -239,6 +240,11 @@ def _bus_master(around: Surroundings) -> IdeBusMaster:
     return IdeBusMaster(IdeChannel(around.line("irq14"), around.clock), Memory(around.log))
 
 
+def _piix3_ide(around: Surroundings) -> Piix3Ide:
+    first, second = (IdeChannel(around.line(name), around.clock) for name in ("irq14", "irq15"))
+    return Piix3Ide(first, second)
+
+
 def _commands(channel: IdeChannel, random: Random) -> None:
     """What a driver does, as random accesses hardly ever do it."""
     for register in range(1, 7):
@@ -292,6 +298,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
     Dma8237: Factory(lambda a: Dma8237(PhysicalMemory()), 0x40, outside=_transfers),
     Fdc82077: Factory(_fdc, 8, outside=lambda fdc, random: fdc.medium_changed(0), kept=("drives",), pause=100_000),
     I8042: Factory(_i8042, 5, outside=_hands, pause=50_000),
+    Piix3Ide: Factory(_piix3_ide, 16),
     IdeBusMaster: Factory(_bus_master, 8),
     IdeChannel: Factory(_ide, 9, outside=_commands, pause=50_000),
     HyperVCrash: Factory(

@@ -37,6 +37,9 @@ def _once(action: str) -> bytes:
 
 _TRIPLE_FAULT = "31 c0 8e d8 a3 00 05 a3 02 05 a3 04 05 0f 01 1e 00 05 cc"
 
+_SECTOR_5 = "baf601b0e0eebaf201b001ee42b005ee4231c0ee42eebaf701"
+_WRITE = "b030eeeca80874fbbaf001b90001b85a5aefe2fdbaf701eca88075fb"
+
 CODE: Final[dict[str, bytes]] = {
     "spin": bytes.fromhex("eb fe"),
     "halt": bytes.fromhex("fa f4 eb fd"),
@@ -49,6 +52,10 @@ CODE: Final[dict[str, bytes]] = {
     # Some milliseconds later, so that the answer to `cont` comes first with QEMU too.
     "suspend-disk": bytes.fromhex("66 b9 00 00 80 00 67 e2 fd ba 04 06 b8 00 28 ef fa f4 eb fd"),
     "watchdog": _once("66 b9 00 00 80 00 67 e2 fd ba 43 04 b0 0f ee"),
+    # The disk's sector 5 is read by PIO, or written, or written and the cache flushed; then spin.
+    "disk-read": bytes.fromhex(_SECTOR_5 + "b020eeeca88075fbba8000eeebfe"),
+    "disk-write": bytes.fromhex(_SECTOR_5 + _WRITE + "ebfe"),
+    "disk-flush": bytes.fromhex(_SECTOR_5 + _WRITE + "baf601b0e0ee42b0e7eeeca88075fbebfe"),
     "debug-exit": bytes.fromhex("b0 10 e6 f4 fa f4 eb fd"),
 }
 """The guests by name."""

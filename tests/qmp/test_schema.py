@@ -43,6 +43,16 @@ NEWER_OR_OLDER_DOCUMENTS = {
     "QUORUM_REPORT_BAD: only ours: member sector-count ['deprecated']",
 }
 
+DRIVERS_OF_NODES = ("blockdev-add.", "blockdev-add:")
+"""Its arguments depend on the driver, of which there are four here and forty there; `read_blockdev` checks them."""
+IMAGE_FORMATS_AND_BITMAPS = (
+    ".image: only theirs: member snapshots",
+    ".image: only theirs: member format-specific",
+    "inserted: only theirs: member dirty-bitmaps",
+    "query-blockstats returns[]: only theirs: member driver-specific",
+)
+"""Members that only formats and jobs have which there are not here."""
+
 OBJECTS_THAT_CAN_BE_MADE = "object-add.qom-type: only theirs: value "
 CASES_THAT_CAN_BE_MADE = "object-add: only theirs: case "
 
@@ -70,8 +80,20 @@ ALLOWED_IN_PRECONFIG = {
     "x-exit-preconfig",
     "query-command-line-options",
     "quit",
+    "query-block",
+    "query-blockstats",
+    "query-named-block-nodes",
+    "blockdev-add",
+    "blockdev-del",
+    "blockdev-open-tray",
+    "blockdev-close-tray",
+    "blockdev-insert-medium",
+    "blockdev-remove-medium",
+    "blockdev-change-medium",
+    "eject",
+    "block_resize",
 }
-"""Of QEMU 7.2's commands those that it allows before the machine is built, block commands left out."""
+"""Of QEMU 7.2's commands those that it allows before the machine is built, as far as they are recorded."""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +109,8 @@ def unexplained(theirs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> set
         difference
         for difference in differences(theirs, ours) - NEWER_OR_OLDER_DOCUMENTS
         # Kinds of objects that cannot be made here are not in the schema.
-        if not difference.startswith((OBJECTS_THAT_CAN_BE_MADE, CASES_THAT_CAN_BE_MADE))
+        if not difference.startswith((OBJECTS_THAT_CAN_BE_MADE, CASES_THAT_CAN_BE_MADE, *DRIVERS_OF_NODES))
+        and not difference.endswith(IMAGE_FORMATS_AND_BITMAPS)
     }
 
 
@@ -153,6 +176,6 @@ def test_the_schema_describes_itself(served: list[dict[str, Any]]) -> None:
 
 def test_commands_are_allowed_before_the_machine_is_built_where_qemu_allows_them() -> None:
     load()
-    theirs = {entry["name"] for entry in RECORDED if entry["meta-type"] == "command"} | {"quit"}
+    theirs = {entry["name"] for entry in RECORDED if entry["meta-type"] == "command"} | {"quit", "blockdev-add"}
     ours = {name for name, command in COMMANDS.items() if command.allow_preconfig}
     assert ours & theirs == ALLOWED_IN_PRECONFIG & set(COMMANDS)

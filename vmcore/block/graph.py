@@ -42,7 +42,9 @@ class GraphState:
 class BlockGraph:
     """Nodes and drives.  Errors of those who ask are CommandErrors with QEMU's words."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, active: bool = True) -> None:
+        self.active = active
+        """Whether files are open for use, and locked; see `activate`."""
         self.nodes: dict[str, BlockNode] = {}
         """Every node by its name, in the order in which they were made."""
         self.options: dict[str, NodeOptions] = {}
@@ -101,11 +103,16 @@ class BlockGraph:
                 return OverlayNode(name, self._child(options, writes=False))
         raise CommandError("GenericError", f"Unknown driver '{options.driver}'")
 
-    @staticmethod
-    def _open(options: NodeOptions) -> FileNode:
+    def _open(self, options: NodeOptions) -> FileNode:
         path = options.filename
         try:
-            return FileNode(options.name, path, read_only=options.read_only, locking=options.locking != "off")
+            return FileNode(
+                options.name,
+                path,
+                read_only=options.read_only,
+                locking=options.locking != "off",
+                active=self.active,
+            )
         except LockedError as error:
             raise CommandError("GenericError", str(error)) from error
         except OSError as error:
@@ -161,6 +168,21 @@ class BlockGraph:
         yield node
         for child in node.children.values():
             yield from self.below(child)
+
+    def resize(self, name: str, size: int) -> None:
+        """Give a node another size in bytes, and tell the controllers whose disks it is in."""
+        node = self.find(name)
+        if node.read_only:
+            raise CommandError("GenericError", f"Node '{name}' is read-only")
+        if not node.can_resize:
+            raise CommandError("GenericError", f"Image format driver '{node.driver}' does not support resize")
+        try:
+            node.resize(size)
+        except OSError as error:
+            raise CommandError("GenericError", f"Failed to resize file: {os.strerror(error.errno or 0)}") from error
+        for drive in self.drives:
+            if drive.medium is not None and node in self.below(drive.medium):
+                drive.controller.resized()
 
     # --- drives
 
@@ -229,6 +251,25 @@ class BlockGraph:
                     f"{node.filename} was written since the snapshot was taken: a disk whose writes go to its file "
                     "cannot be taken back; give the disk write_through=False"
                 )
+
+    def activate(self, active: bool = True) -> None:
+        """Take all files with their locks, for a guest that is about to run here; or let go of them, for one that has
+        gone elsewhere.  CommandError where somebody else has one; then nothing has changed.
+        """
+        if active is self.active:
+            return
+        done: list[FileNode] = []
+        try:
+            for node in self.nodes.values():
+                if isinstance(node, FileNode):
+                    node.activate(active)
+                    done.append(node)
+        except OSError as error:
+            for node in done:
+                node.activate(not active)
+            text = str(error) if isinstance(error, LockedError) else os.strerror(error.errno or 0)
+            raise CommandError("GenericError", text) from error
+        self.active = active
 
     def close(self) -> None:
         """Close all files."""

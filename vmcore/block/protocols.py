@@ -22,24 +22,44 @@ class FileNode(BlockNode):
 
     Writes go to the file at once and are safe from a crash of this process; `flush` makes them safe from one of the
     host.  OSError if it cannot be opened; LockedError if another program uses it.
+
+    active: False for a machine that does not run yet, or has gone to another host: the file is only looked at, and
+    without a lock, so that whoever runs the guest can have it.
     """
 
     driver = "file"
 
-    def __init__(self, name: str, filename: str, *, read_only: bool = False, locking: bool = True) -> None:
+    def __init__(
+        self, name: str, filename: str, *, read_only: bool = False, locking: bool = True, active: bool = True
+    ) -> None:
         super().__init__(name, read_only=read_only)
         self._filename = filename
-        self._descriptor = os.open(filename, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
-        try:
-            if stat.S_ISDIR(os.fstat(self._descriptor).st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), filename)
-            if locking:
-                lock_image(self._descriptor, filename, write=not read_only)
-            self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+        self._locking = locking
+        self._active = active
+        self._descriptor, self._size = self._open(active)
         self._marked: int | None = None
+
+    def _open(self, active: bool) -> tuple[int, int]:
+        """A descriptor, and the size."""
+        descriptor = os.open(
+            self._filename, (os.O_RDWR if active and not self.read_only else os.O_RDONLY) | os.O_CLOEXEC
+        )
+        try:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self._filename)
+            if active and self._locking:
+                lock_image(descriptor, self._filename, write=not self.read_only)
+            return descriptor, os.lseek(descriptor, 0, os.SEEK_END)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def activate(self, active: bool) -> None:
+        """Take the file with its lock, or let go of it.  OSError where that cannot be; nothing has changed then."""
+        if active is not self._active and not self.closed:
+            descriptor, size = self._open(active)
+            os.close(self._descriptor)
+            self._descriptor, self._size, self._active = descriptor, size, active
 
     @property
     def size(self) -> int:

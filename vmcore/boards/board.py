@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
+from vmcore.block.drive import Drive
+from vmcore.block.graph import BlockGraph
 from vmcore.devices.serial16550 import Serial16550
 from vmcore.devices.serial_backend import SerialBackend
 from vmcore.engine import Cpu, PhysicalMemory
@@ -35,6 +37,9 @@ class Bus:
 
     type: str
     hotpluggable: bool = False
+
+BLOCK: Final = "/machine/block"
+"""Where the state of disks is kept among those of the devices."""
 
 
 @frozen
@@ -86,6 +91,10 @@ class BoardServices:
     """What the serial ports are plugged into; as many as the board is to have."""
     ram: Sequence[memoryview] = ()
     """The memory that the RAM is made of, in order; none if it is memory of the engine's own."""
+    block: BlockGraph = field(factory=BlockGraph)
+    """The disks' nodes and drives."""
+    ide: Mapping[int, Drive] = field(factory=dict)
+    """Drives on IDE by their place: 0 and 1 on the first channel, 2 and 3 on the second."""
     rtc: int = 0
     """What the real-time clock shows at guest time 0: seconds since 1970."""
 
@@ -198,10 +207,11 @@ class Board(ABC):
 
     def save(self) -> dict[str, Any]:
         """The states of all devices by path."""
-        return {path: device.save() for path, device in self.devices.items()}
+        return {BLOCK: self.services.block.save()} | {path: device.save() for path, device in self.devices.items()}
 
     def restore(self, states: Mapping[str, Any]) -> None:
         """Take saved states."""
+        self.services.block.restore(states[BLOCK])
         for path, device in self.devices.items():
             device.restore(states[path])
 

@@ -16,23 +16,27 @@ use.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any, Final, final
 
 from attrs import evolve, frozen
 
+from vmcore.block.drive import DriveKind
 from vmcore.block.raw import DiskBackend, RawDisk, RawDiskState
+from vmcore.block.sectors import DriveSectors
 from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices, Bus
 from vmcore.boards.cmos import CPUS, SHUTDOWN_CODE, WAKES, cmos_contents
 from vmcore.boards.cpu_slots import CpuSlots
+from vmcore.boards.ide import build_ide
 from vmcore.boards.msrs import give_hyperv
 from vmcore.boards.pci_setup import set_up
 from vmcore.boards.sleep import sleep_types
 from vmcore.buses.pci import PciBus, PciFunction
 from vmcore.devices.acpi_pm import PWRBTN, RTC, AcpiPm, SleepState
 from vmcore.devices.apic_bus import ApicBus, Delivery
+from vmcore.devices.bios_disk import HARD_DISKS, BiosDisk
 from vmcore.devices.bios_disk import PORTS as DISK_PORTS
-from vmcore.devices.bios_disk import BiosDisk
 from vmcore.devices.coprocessor import Coprocessor
 from vmcore.devices.cpu_hotplug import LEGACY_PORTS
 from vmcore.devices.dma8237 import Dma8237
@@ -185,6 +189,7 @@ class PcBoard(Board):
         self._build_serial()
         self._build_power()
         self._build_cpu_slots()
+        self._build_ide()
         self._build_firmware_devices(disks)
         if firmware is not None:
             self._build_fw_cfg(firmware)
@@ -603,11 +608,20 @@ class PcBoard(Board):
     def key(self, key: str, pressed: bool) -> bool:
         return self.keyboard.press(key) if pressed else self.keyboard.release(key)
 
+    # --- disks
+
+    def _build_ide(self) -> None:
+        self.ide = build_ide(self)
+
     # --- what firmware uses
 
     def _build_firmware_devices(self, disks: Mapping[int, DiskBackend]) -> None:
-        self._disks = dict(disks)
-        self.disk = BiosDisk(units=disks)
+        units = dict(disks)
+        for _, drive in sorted(self.services.ide.items()):
+            if drive.kind is DriveKind.DISK:
+                units[next(unit for unit in count(HARD_DISKS) if unit not in units)] = DriveSectors(drive)
+        self._disks = units
+        self.disk = BiosDisk(units=units)
         self.add("/machine/bios-disk", self.disk)
         self.ports.claim(self.layout.bios_disk, DISK_PORTS, self.disk, "bios disk")
         self.post = PostPort()
@@ -645,6 +659,8 @@ class PcBoard(Board):
         self.piix4.config_write(PM_BASE, self.layout.pm1_event | 1, 4)
         self.piix4.config_write(PM_ENABLE, 1, 1)
         self._set_up_pci()
+        if self.ide is not None:
+            self.ide.enable_channels()
         for port, value, size in image.port_writes:
             self.ports.write(port, value, size)
         if image.virtual_wire:

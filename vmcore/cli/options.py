@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from vmcore.cli.disks import read_disks
 from vmcore.machine.config import DeviceOption, FlatImage, MachineConfig
 from vmcore.machine.hyperv import ENLIGHTENMENTS
 from vmcore.machine.memory_options import object_options
@@ -176,6 +177,12 @@ def _run_options(given: _Given) -> RunOptions:
         initrd=given.initrd if given.initrd is not None else board.get("initrd"),
         append=given.append if given.append is not None else board.get("append", ""),
         bootsector=given.bootsector,
+        disks=read_disks(
+            given.disk,
+            {name: getattr(given, name) for name in ("hda", "hdb", "hdc", "hdd")},
+            given.cdrom,
+            given.snapshot,
+        ),
         flat=_flat(given),
         serials=len(serial) if board["type"] == "pc" else 0,
         devices=devices,

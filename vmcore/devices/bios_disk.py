@@ -18,7 +18,7 @@ from vmcore.block.raw import SECTOR, DiskBackend, RawDiskState
 from vmcore.hardware.device import Device
 from vmcore.hardware.registers import RO, Register
 
-__all__ = ["PORTS", "BiosDisk", "BiosDiskState", "DiskCommand", "DiskStatus", "UnitKind"]
+__all__ = ["HARD_DISKS", "PORTS", "BiosDisk", "BiosDiskState", "DiskCommand", "DiskStatus", "UnitKind"]
 
 PORTS = 0x20
 """Ports that the device takes."""

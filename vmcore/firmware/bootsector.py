@@ -15,9 +15,10 @@ from vmcore.firmware.modes import memory_types
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ConfigError
 
-__all__ = ["is_boot_sector", "load"]
+__all__ = ["from_disks", "is_boot_sector", "load"]
 
 SIGNATURE = 0xAA55
+FIRST_HARD_DISK = 0x80
 
 
 def is_boot_sector(data: bytes) -> bool:
@@ -46,6 +47,15 @@ def load(
         unit = 0x00 if len(disk) % SECTOR == 0 and len(disk) // SECTOR in FLOPPIES else 0x80
     if unit not in (0x00, 0x01) and not 0x80 <= unit <= 0x87:
         raise ConfigError("unit", hex(unit), "0x0 or 0x1 (floppies), or 0x80 to 0x87 (hard disks)")
+    return _start(layout, unit, mirror_to_serial, (BootDisk(unit, disk.data),))
+
+
+def from_disks(layout: PlatformLayout) -> BootImage:
+    """Boots the first hard disk that the board has.  Where that has no boot sector, the BIOS says so."""
+    return _start(layout, FIRST_HARD_DISK, False, ())
+
+
+def _start(layout: PlatformLayout, unit: int, mirror_to_serial: bool, disks: tuple[BootDisk, ...]) -> BootImage:
     rom = bios.segment(layout, boot_unit=unit, mirror_to_serial=mirror_to_serial)
     return BootImage(
         kind="boot sector",
@@ -53,5 +63,5 @@ def load(
         cpu=bios.reset_state(),
         memory_map=layout.memory_map(),
         msrs=memory_types(layout),
-        disks=(BootDisk(unit, disk.data),),
+        disks=disks,
     )

@@ -16,6 +16,7 @@ from vmcore.firmware.linux import SetupData
 from vmcore.firmware.linux_header import SetupHeader, is_linux
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.machine.config import Image, MachineConfig
+from vmcore.machine.disk_config import DiskInterface
 from vmcore.model.errors import ConfigError
 from vmcore.model.units import KIB, MIB
 
@@ -50,6 +51,8 @@ def load(config: MachineConfig, layout: PlatformLayout) -> BootImage | None:
         given = config.flat
         binary = _read("flat.image", given.image)
         return flat.load(binary, layout, address=given.address, mode=CpuMode(given.mode.value), entry=given.entry)
+    if any(disk.interface is DiskInterface.IDE and not disk.is_cdrom for disk in config.drives):
+        return bootsector.from_disks(layout)
     return None
 
 

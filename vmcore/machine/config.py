@@ -23,6 +23,7 @@ from vmcore.boards.kinds import BOARDS
 from vmcore.engine.cpu_options import choose_cpu
 from vmcore.engine.models import model_names
 from vmcore.engine.topology import CpuTopology
+from vmcore.machine.disk_config import Disk, place_disks, read_disks
 from vmcore.machine.hyperv import ENLIGHTENMENTS
 from vmcore.machine.memory_options import MemoryBackendOption, check_memory, memory_backends, numa_options
 from vmcore.machine.numa import NumaOption
@@ -79,6 +80,10 @@ def _initrd(value: object) -> Image | None:
 
 def _bootsector(value: object) -> Image | None:
     return _image("bootsector", value)
+
+
+def _cdrom(value: object) -> Image | None:
+    return _image("cdrom", value)
 
 
 def _firmware(value: object) -> Image | None:
@@ -315,6 +320,10 @@ class MachineConfig:
     """A disk image whose first sector is started by the built-in BIOS."""
     flat: FlatImage | None = None
     """Bytes started at an address in a given mode."""
+    disks: tuple[Disk, ...] = field(default=(), converter=read_disks)
+    """Hard disks and CD-ROM drives: `Disk`s, or paths of images."""
+    cdrom: Image | None = field(default=None, converter=_cdrom)
+    """An image in a CD-ROM drive; in short for a Disk of that kind."""
     serials: int = 1
     """Number of 16550A UARTs, at the PC's usual places."""
     devices: tuple[DeviceOption, ...] = field(default=(), converter=_devices)
@@ -356,6 +365,9 @@ class MachineConfig:
         _integer("quantum_ns", self.quantum_ns, self.instruction_ns, 1_000_000_000, "nanoseconds")
         if self.flat is not None and not isinstance(self.flat, FlatImage):
             raise ConfigError("flat", self.flat, "a FlatImage")
+        place_disks(self.drives)
+        if self.board == "none" and self.drives:
+            raise ConfigError("disks", self.drives[0].path, "nothing on board none, which has no adapter for disks")
         if self.firmware is not None:
             for name in ("bootsector", "flat"):
                 if getattr(self, name) is not None:
@@ -397,6 +409,11 @@ class MachineConfig:
     def cpu_model(self) -> str:
         """Name of the CPU model, without the features that are switched."""
         return choose_cpu(self.cpu).name
+
+    @property
+    def drives(self) -> tuple[Disk, ...]:
+        """All disks and CD-ROM drives."""
+        return self.disks if self.cdrom is None else (*self.disks, Disk(self.cdrom, media="cdrom"))
 
     def _shown(self, name: str) -> object:
         value: Any = getattr(self, name)

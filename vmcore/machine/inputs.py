@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
+from vmcore.block.node import NodeOptions
 from vmcore.machine.plug import Plugged
 from vmcore.model.run_state import ShutdownCause
 
@@ -19,14 +20,18 @@ __all__ = [
     "InputRecord",
     "KeyInput",
     "MachineCheck",
+    "MediumInput",
     "MemoryFault",
     "MouseButton",
     "MouseMove",
     "Nmi",
+    "NodeInput",
     "PlugDevice",
     "PowerButton",
+    "ResizeInput",
     "SerialBreak",
     "SerialInput",
+    "TrayInput",
     "UnplugDevice",
     "WakeUp",
 ]
@@ -135,6 +140,39 @@ class HostReset:
     cause: ShutdownCause
 
 
+@frozen
+class TrayInput:
+    """The user opens or closes the tray of a drive, by its number.  force: though the guest has locked it."""
+
+    drive: int
+    open: bool
+    force: bool = False
+
+
+@frozen
+class MediumInput:
+    """The user puts the node of this name into a drive with an open tray, or takes out what is in it (None)."""
+
+    drive: int
+    node: str | None
+
+
+@frozen
+class NodeInput:
+    """A block node is made, or taken away (None)."""
+
+    name: str
+    options: NodeOptions | None = None
+
+
+@frozen
+class ResizeInput:
+    """A block node is given another size in bytes."""
+
+    name: str
+    size: int
+
+
 Input: TypeAlias = (
     SerialInput
     | SerialBreak
@@ -149,6 +187,10 @@ Input: TypeAlias = (
     | MachineCheck
     | MemoryFault
     | HostReset
+    | TrayInput
+    | MediumInput
+    | NodeInput
+    | ResizeInput
 )
 
 

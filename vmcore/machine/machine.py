@@ -23,8 +23,10 @@ from typing import Any, Final, Self, TypeVar, final
 
 from attrs import frozen
 
+from vmcore.block.graph import BlockGraph
 from vmcore.boards.board import Board, BoardServices
 from vmcore.engine import Activity, Cpu, Flags, PhysicalMemory
+from vmcore.engine.models import CpuModel
 from vmcore.firmware.boot_image import BootImage
 from vmcore.hardware.clock import Clock
 from vmcore.hardware.memory_map import Ram, Rom
@@ -36,20 +38,25 @@ from vmcore.machine.build import build_board, plan_cpu, plan_layout
 from vmcore.machine.build_plug import build_plug, cpu_ost, rewrite_tables
 from vmcore.machine.canonical import encode
 from vmcore.machine.config import MachineConfig
+from vmcore.machine.disks import apply_to_disks, build_disks
 from vmcore.machine.inputs import (
     HostReset,
     Input,
     InputRecord,
     KeyInput,
     MachineCheck,
+    MediumInput,
     MemoryFault,
     MouseButton,
     MouseMove,
     Nmi,
+    NodeInput,
     PlugDevice,
     PowerButton,
+    ResizeInput,
     SerialBreak,
     SerialInput,
+    TrayInput,
     UnplugDevice,
     WakeUp,
 )
@@ -143,9 +150,13 @@ def configured_actions(config: MachineConfig) -> Actions:
 class Machine:
     """A PC.  See the module's text for the rules."""
 
-    def __init__(self, config: MachineConfig | None = None, *, ram: Sequence[memoryview] = ()) -> None:
+    def __init__(
+        self, config: MachineConfig | None = None, *, ram: Sequence[memoryview] = (), takes_files: bool = True
+    ) -> None:
         """ram: memory for the RAM, in order, of the configured size in all; it is released when the machine closes.
         Without any the RAM is private to the machine, whatever back ends its configuration names.
+        takes_files: open the images of disks for use and lock them.  Without it they are only looked at until the
+        machine runs (or `block.activate`): for a guest that is yet to come, whose disks somebody else may still have.
         """
         self.config: Final = config if config is not None else MachineConfig()
         self.on_event: Callable[[Event], None] | None = None
@@ -165,6 +176,8 @@ class Machine:
         self._outbox: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._events = 0
         self._inputs: list[InputRecord] = []
+        self._image: BootImage | None
+        self.board: Board
         self._debugcon = bytearray()
         self.on_debugcon: Callable[[bytes], None] | None = None
         """Gets what the guest writes to a debug console (isa-debugcon)."""
@@ -197,6 +210,26 @@ class Machine:
             SerialPort(index, self._send_serial, self._call_hook) for index in range(self.config.serials)
         )
         """The host's ends of the serial ports."""
+        self.block: Final = BlockGraph(active=takes_files)
+        """Disks: nodes by name, and drives."""
+        try:
+            self._image, self.board = self._assemble(model)
+        except BaseException:
+            self.block.close()
+            raise
+        self.plug: Final = build_plug(self, self._emit)
+        """Devices that come and go, and what there is of them."""
+        for port, uart in zip(self.serial, self.board.uarts, strict=False):
+            port.plug(uart)
+        self.keyboard: Final = Keyboard(self._press_key)
+        """Keys of the keyboard by name."""
+        self._reset_at = 0
+        self._own_timers: Final = self.clock.made
+        self._scheduler.is_deaf = self._is_deaf
+        self._reset_hardware()
+
+    def _assemble(self, model: CpuModel) -> tuple[BootImage | None, Board]:
+        """What the configuration starts, and the board: all that opens files."""
         services = BoardServices(
             memory=self.memory,
             cpus=self.cpus,
@@ -218,23 +251,19 @@ class Machine:
             serial=self.serial,
             debugcon=self._write_debugcon,
             rtc=self.config.rtc,
-            ram=ram,
+            ram=self._ram,
+            block=self.block,
+            ide=build_disks(
+                self.config.drives,
+                self.block,
+                self._emit,
+                self._scheduler.time,
+                lambda: self._request(_IoError()),
+            ),
         )
         layout = plan_layout(self.config, model)
-        self._image: Final[BootImage | None] = load(self.config, layout)
-        self.board: Final[Board] = build_board(
-            self.config, services, layout, self._image, load_firmware(self.config, layout)
-        )
-        self.plug: Final = build_plug(self, self._emit)
-        """Devices that come and go, and what there is of them."""
-        for port, uart in zip(self.serial, self.board.uarts, strict=False):
-            port.plug(uart)
-        self.keyboard: Final = Keyboard(self._press_key)
-        """Keys of the keyboard by name."""
-        self._reset_at = 0
-        self._own_timers: Final = self.clock.made
-        self._scheduler.is_deaf = self._is_deaf
-        self._reset_hardware()
+        image = load(self.config, layout)
+        return image, build_board(self.config, services, layout, image, load_firmware(self.config, layout))
 
     # --- running
 
@@ -265,6 +294,9 @@ class Machine:
             raise UsageError("a device model failed: reset or restore the machine first") from self._broken
         if self._off is not None:
             raise UsageError(f"the machine is off ({self._off}): reset or restore it first")
+        self.block.activate()
+        if self.block.holds:
+            self.block.resume()
         scheduler = self._scheduler
         end = None if instructions is None else scheduler.instructions + instructions
         self._in_run = True
@@ -380,6 +412,8 @@ class Machine:
                 self._checked = self._machine_check(what, may_wait=False)
             case MemoryFault(address, required):
                 self._checked = self._memory_fault(address, required)
+            case TrayInput() | MediumInput() | NodeInput() | ResizeInput():
+                apply_to_disks(self.block, what)
             case HostReset(cause):
                 self._off = self._broken = None
                 self._requests.clear()
@@ -546,6 +580,8 @@ class Machine:
     # --- what devices ask for
 
     def _request(self, request: _Request) -> None:
+        if isinstance(request, _IoError) and request in self._requests:
+            return  # Several disks failed; the machine stops once.
         self._requests.append(request)
         self._scheduler.interrupt()
 
@@ -587,6 +623,8 @@ class Machine:
                     return self._shut_down(ShutdownCause.GUEST_SHUTDOWN)
                 case _Wake(reason):
                     self._wake_up(reason)
+                case _IoError():
+                    return self._pause(RunState.IO_ERROR)
                 case _Panic(info):
                     exit = self._panic(info)
                     if exit is not None:
@@ -767,6 +805,7 @@ class Machine:
             plugged=self.plug.devices,
             reset_at=self._reset_at,
             serial=tuple(port.save() for port in self.serial),
+            files=self.block.marks(),
             pages={address: self.memory.read(address, PAGE) for address in self.memory.used_pages()},
             off=self._off,
             inputs=tuple(self._inputs),
@@ -777,6 +816,7 @@ class Machine:
         self._check_parked("restore")
         if snapshot.config != self.config:
             raise UsageError("the snapshot is of a machine of another configuration")
+        self.block.check_marks(snapshot.files)
         for address in set(self.memory.used_pages()) - snapshot.pages.keys():
             self.memory.load(address, bytes(PAGE))
         for address, page in snapshot.pages.items():
@@ -843,6 +883,7 @@ class Machine:
             self.board.disconnect()
             for lent in self._ram:
                 lent.release()
+            self.block.close()
 
     @property
     def closed(self) -> bool:
@@ -913,4 +954,20 @@ class _WatchdogExpired:
     pass
 
 
-_Request = _Stop | _DebugExit | _PowerOff | _Reset | _Suspend | _SuspendToDisk | _Wake | _Panic | _WatchdogExpired
+@frozen
+class _IoError:
+    pass
+
+
+_Request = (
+    _Stop
+    | _DebugExit
+    | _PowerOff
+    | _Reset
+    | _Suspend
+    | _SuspendToDisk
+    | _Wake
+    | _Panic
+    | _WatchdogExpired
+    | _IoError
+)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from vmcore.block.node import FileMark
 from vmcore.engine import CpuState
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.inputs import InputRecord
@@ -44,3 +45,7 @@ class Snapshot:
     """The exit that switched the machine off, if it is off."""
     inputs: tuple[InputRecord, ...]
     """What had reached the machine since it was built."""
+    files: Mapping[str, FileMark] = field(factory=dict)
+    """What the files of the host that disks are in were then, by the names of their nodes.  What a disk wrote through
+    to its file is not part of a snapshot, and a base under a layer must stay as it is: so the files have to be the
+    same when it is restored."""

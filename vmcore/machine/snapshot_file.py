@@ -8,7 +8,7 @@ The format has a version of its own, apart from the program's.  A file is:
       CONF  the configuration            CPUS  state of each vCPU      SCHD  whose turn it is, and the time
       PLUG  devices that are plugged in, and instructions at the latest reset
       DEVS  state of each device         SERI  of the serial ports     OFF_  what switched the machine off
-      INPT  what had reached the machine
+      INPT  what had reached the machine                       FILE  of the disks: their sizes and when last written
       PAGE  any number: a run of pages that are not all zeros: address (uint64), number of pages (uint32), content
             (a zlib stream); in the order of addresses
       END_  BLAKE2b of 32 bytes of everything before this section
@@ -30,6 +30,7 @@ from typing import Any, BinaryIO, Final
 
 import attrs
 
+from vmcore.block.node import FileMark
 from vmcore.engine import CpuState
 from vmcore.machine import cbor
 from vmcore.machine.cbor import CborError
@@ -47,7 +48,7 @@ from vmcore.model.exits import DebugExit, GuestFaulted, ShutdownRequested
 __all__ = ["FORMAT_VERSION", "load_snapshot", "save_snapshot"]
 
 MAGIC: Final = b"vmcore\x1a\x0a"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 MAX_SECTION: Final = 4 << 30
 """Bytes of a section at most: kernels and disks may lie in it."""
@@ -97,6 +98,7 @@ def save_snapshot(snapshot: Snapshot, file: BinaryIO) -> None:
     writer.value(b"SERI", tuple[SerialPortState, ...], snapshot.serial)
     writer.value(b"OFF_", _Off, snapshot.off)
     writer.value(b"INPT", tuple[InputRecord, ...], snapshot.inputs)
+    writer.value(b"FILE", Mapping[str, FileMark], snapshot.files)
     for address, pages in _runs(snapshot.pages):
         writer.section(b"PAGE", _RUN.pack(address, len(pages)) + zlib.compress(b"".join(pages), 1))
     writer.section(b"END_", writer.digest.digest())
@@ -191,7 +193,7 @@ def load_snapshot(file: BinaryIO, *, config: MachineConfig | None = None, name: 
     cpus: tuple[CpuState, ...] = reader.value(b"CPUS", tuple[CpuState, ...], "cpus")
     scheduler: SchedulerState = reader.value(b"SCHD", SchedulerState, "scheduler")
     try:
-        machine = Machine(found)
+        machine = Machine(found, takes_files=False)
     except (VmcoreError, OSError, MemoryError) as error:
         raise reader.wrong("config", str(error), "a configuration that can be built here") from error
     with machine:
@@ -211,6 +213,7 @@ def load_snapshot(file: BinaryIO, *, config: MachineConfig | None = None, name: 
             pages={},
             off=reader.value(b"OFF_", _Off, "off"),
             inputs=reader.value(b"INPT", tuple[InputRecord, ...], "inputs"),
+            files=reader.value(b"FILE", Mapping[str, FileMark], "files"),
         )
         try:
             machine.restore(snapshot)

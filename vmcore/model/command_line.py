@@ -203,6 +203,36 @@ OPTIONS: Final = (
         implied="image",
     ),
     Option(
+        name="disk",
+        aliases=("drive",),
+        metavar="FILE[,NAME=VALUE]",
+        help="a hard disk or CD-ROM drive with this image; the guest's writes go to the file",
+        repeated=True,
+        parameters=(
+            Parameter(name="file", help="the image, raw; nothing: a CD-ROM drive without a medium"),
+            Parameter(name="if", help="what the drive is attached to: ide or none", default="ide"),
+            Parameter(name="media", help="disk or cdrom", default="disk"),
+            Parameter(
+                name="index", type=_NUMBER, help="place on IDE: 0 and 1 on the first channel, 2 and 3 on the next"
+            ),
+            Parameter(name="id", help="name of the drive, for management"),
+            Parameter(name="serial", help="serial number that the guest sees"),
+            Parameter(name="readonly", type=_BOOLEAN, help="the guest cannot write", default="off"),
+            Parameter(name="snapshot", type=_BOOLEAN, help="the guest's writes stay in memory", default="off"),
+            Parameter(name="rerror", help="on failed reads: report, ignore or stop", default="auto"),
+            Parameter(name="werror", help="on failed writes: report, ignore, stop or enospc", default="auto"),
+            Parameter(name="format", help="raw", default="raw"),
+        ),
+        implied="file",
+        group="drive",
+    ),
+    Option(name="hda", metavar="FILE", help="first disk on the first IDE channel"),
+    Option(name="hdb", metavar="FILE", help="second disk on the first IDE channel"),
+    Option(name="hdc", metavar="FILE", help="first disk on the second IDE channel"),
+    Option(name="hdd", metavar="FILE", help="second disk on the second IDE channel"),
+    Option(name="cdrom", metavar="FILE", help="a CD-ROM drive with this image"),
+    Option(name="snapshot", help="the guest's writes to all disks stay in memory"),
+    Option(
         name="serial",
         metavar="stdio|file:PATH|unix:PATH|null",
         help="where a serial port goes; once for each port, the first is COM1. unix: listens and serves one client "

@@ -20,6 +20,7 @@ from vmcore.model.keyval import OptionError
 from vmcore.model.qkeycode import QKeyCode
 from vmcore.model.run_state import WatchdogAction
 from vmcore.model.ui import IntWrapper, KeyValue, QKeyCodeWrapper
+from vmcore.qmp import hmp_block
 from vmcore.qmp.hmp_expression import Format, LineError, Scanner
 from vmcore.qmp.hmp_info import SUBJECTS
 from vmcore.shell.input import HOLD_SECONDS
@@ -379,8 +380,11 @@ async def _watchdog_action(monitor: HumanMonitor, text: str) -> str:
 
 
 COMMANDS: Final = (
+    _Command("block_resize", "device size", "give a disk another size", hmp_block.resize),
+    _Command("change", "device [-f] filename [format]", "change a medium (-f: though it is locked)", hmp_block.change),
     _Command("cont|c", "", "let the guest run", _plain("cont|c", _cont)),
     _Command("cpu", "index", "choose the current vCPU", _cpu),
+    _Command("eject", "[-f] device", "take out a medium (-f: though it is locked)", hmp_block.eject),
     _Command("help|?", "[cmd]", "show what there is", _help),
     _Command("info", "[subject]", "show something about the machine", _info),
     _Command(

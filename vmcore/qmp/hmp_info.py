@@ -16,6 +16,7 @@ from vmcore.hardware.device import Device
 from vmcore.hardware.memory_map import Alias, Mmio, Rom
 from vmcore.model.run_state import RunState
 from vmcore.qmp import hmp_memory
+from vmcore.qmp.hmp_block import show_block, show_statistics
 from vmcore.qmp.hmp_expression import Scanner
 
 if TYPE_CHECKING:
@@ -263,6 +264,8 @@ def _interrupt_controllers(machine: Machine) -> Iterator[str]:
 _DELIVERY: Final = ("fixed", "lowest", "SMI", "...", "NMI", "INIT", "...", "extINT")
 
 SUBJECTS: Final[dict[str, Subject]] = {
+    "block": Subject("[-n] [-v] [device]", "the drives and what is in them (-n: the nodes; -v: more)", show_block),
+    "blockstats": Subject("", "what the drives have done", show_statistics),
     "cpus": Subject("", "the vCPUs and the thread that executes them", _cpus),
     "iothreads": Subject("", "the I/O threads", hmp_memory.iothreads),
     "mem": Subject("", "linear memory that is mapped, with the rights to it", _mem),

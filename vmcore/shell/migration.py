@@ -61,6 +61,7 @@ async def migrate(vm: VirtualMachine, uri: str) -> None:
         try:
             await vm.in_engine_thread(lambda: _write(machine, path, ran))
             done = True
+            machine.block.activate(False)
         finally:
             vm._state = RunState.POSTMIGRATE if done else before
             vm._free = ran and not done

@@ -132,11 +132,14 @@ class Objects:
         if self._tree is not None:
             self._tree.add(f"/objects/{made.id}", made)
 
-    def build(self, config: MachineConfig) -> Machine:
-        """The machine, its RAM made of the back ends that are meant for that, and the objects in its tree."""
+    def build(self, config: MachineConfig, *, takes_files: bool = True) -> Machine:
+        """The machine, its RAM made of the back ends that are meant for that, and the objects in its tree.
+
+        takes_files: see Machine.
+        """
         complete_numa(config)
         used = [self._memory(backend.id) for backend in used_backends(config)]
-        machine = Machine(config, ram=[memory.view() for memory in used])
+        machine = Machine(config, ram=[memory.view() for memory in used], takes_files=takes_files)
         self._tree = machine.tree
         for each in self:
             machine.tree.add(f"/objects/{each.id}", each)
