@@ -33,10 +33,12 @@ from vmcore.devices.i6300esb import I6300EsbWatchdog
 from vmcore.devices.i6300esb_pci import I6300Esb
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ib700 import Ib700
+from vmcore.devices.ich9_lpc import Ich9Lpc, SmiControl
 from vmcore.devices.ide_bus_master import IdeBusMaster
 from vmcore.devices.ide_channel import IdeChannel
 from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import LocalApic
+from vmcore.devices.pci_ecam import PciEcam
 from vmcore.devices.pci_host import PciHost
 from vmcore.devices.pic8259 import Pic8259
 from vmcore.devices.piix3 import Piix3
@@ -46,6 +48,7 @@ from vmcore.devices.pit8254 import Pit8254
 from vmcore.devices.port92 import Port92
 from vmcore.devices.post import PostPort
 from vmcore.devices.pvpanic import PvPanic
+from vmcore.devices.q35_mch import Q35Mch
 from vmcore.devices.reset_control import ResetControl
 from vmcore.devices.rtc_mc146818 import RtcMc146818
 from vmcore.devices.serial16550 import Serial16550
@@ -145,6 +148,21 @@ def _i440fx(around: Surroundings) -> Device[Any]:
     rom = bench.decoder.allocate(0x20000, rom=True)
     shadow = ShadowMemory(bench.decoder, bench.decoder.allocate(SHADOWED), [(0xE0000, rom)])
     bridge: I440fx = bench.put(I440fx(shadow), 0)
+    return bridge
+
+
+def _q35(around: Surroundings) -> Device[Any]:
+    bench = _pci(around)
+    shadow = ShadowMemory(bench.decoder, bench.decoder.allocate(SHADOWED), [])
+    bridge: Q35Mch = bench.put(Q35Mch(shadow, PciEcam(bench.bus)), 0)
+    return bridge
+
+
+def _ich9(around: Surroundings) -> Device[Any]:
+    power = AcpiPm(around.line("sci"), around.clock, around.told("sleep"))
+    irqs = {irq: around.line(f"irq{irq}") for irq in (5, 10, 11)}
+    inputs = [around.told(f"input{number}") for number in range(8)]
+    bridge: Ich9Lpc = _pci(around).put(Ich9Lpc(power, SmiControl(), irqs, inputs), 31)
     return bridge
 
 
@@ -329,6 +347,15 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         lambda a: MsixTable(5, lambda at, data: a.log.append(("message", at)), 2048, lambda: 0x8000), 2064
     ),
     Pic8259: Factory(lambda a: Pic8259(a.line("intr")), 6, outside=_interrupts),
+    Ich9Lpc: Factory(
+        _ich9,
+        4,
+        kept=("levels",),
+        outside=lambda bridge, random: random.choice(bridge.pirqs).output.set(random.random() < 0.5),
+    ),
+    PciEcam: Factory(lambda a: PciEcam(_pci(a).bus), 16, (1, 2, 4, 8)),
+    Q35Mch: Factory(_q35, 4),
+    SmiControl: Factory(lambda a: SmiControl(), 8),
     Piix3: Factory(
         lambda a: _pci(a).put(Piix3({irq: a.line(f"irq{irq}") for irq in (5, 10, 11)}), 1),
         4,

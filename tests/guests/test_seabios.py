@@ -57,8 +57,24 @@ No bootable device.
 Those with addresses of code depend on the build: they are compared for Debian's 1.16.2-debian-1.16.2-1."""
 
 
-def started(firmware: str = stock.PC, cpus: int = 1) -> tuple[Machine, bytearray, list[Event]]:
-    made = Machine(MachineConfig(firmware=firmware, cpus=cpus, devices=["isa-debugcon,iobase=0x402"]))
+AS_QEMU_ON_Q35 = """\
+Running on QEMU (q35)
+Moving pm_base to 0x600
+PCIe: using q35 mmconfig at 0xb0000000
+PCI: 32: 00000000c0000000 - 00000000fec00000
+PCI: init bdf=00:00.0 id=8086:29c0
+PCI: init bdf=00:1f.0 id=8086:2918
+Q35 LPC init: elcr=00 0c
+Using pmtimer, ioport 0x608
+All threads complete.
+  5: 00000000b0000000 - 00000000c0000000 = 2 RESERVED
+  6: 00000000fed1c000 - 00000000fed20000 = 2 RESERVED
+No bootable device.
+"""
+
+
+def started(firmware: str = stock.PC, cpus: int = 1, board: str = "pc") -> tuple[Machine, bytearray, list[Event]]:
+    made = Machine(MachineConfig(board=board, firmware=firmware, cpus=cpus, devices=["isa-debugcon,iobase=0x402"]))
     log, events = bytearray(), list[Event]()
     made.on_debugcon = log.extend
     made.on_event = events.append
@@ -80,6 +96,15 @@ def test_the_log_is_that_which_qemu_gives() -> None:
             at = lines.index(line)
     assert events == []
     assert made.instructions < 20_000_000, "it must not wait in loops"
+
+
+def test_the_log_on_q35_is_that_which_qemu_gives() -> None:
+    made, log, events = started(board="q35", cpus=2)
+    made.run(until_ns=2 * SECOND)
+    lines = log.decode().splitlines()
+    places = [lines.index(line) for line in AS_QEMU_ON_Q35.splitlines()]
+    assert places == sorted(places)
+    assert events == []
 
 
 def test_without_a_display_it_talks_on_the_serial_port() -> None:

@@ -75,8 +75,9 @@ async def test_each_place_for_a_vcpu_shows_the_one_that_is_in_it() -> None:
 async def test_machines_are_the_boards() -> None:
     async with VirtualMachine(board="none") as vm:
         found = await execute(vm, "query-machines")
-        assert [machine["name"] for machine in found] == list(BOARDS)
-        assert [machine["name"] for machine in found if machine.get("is-default")] == ["pc"]
+        assert [machine.get("alias", machine["name"]) for machine in found] == list(BOARDS)
+        assert [machine["name"] for machine in found if machine.get("is-default")] == ["pc-i440fx-7.2"]
+        assert MachineConfig(board="pc-q35-7.2").board == "q35"
         for machine in found:
             MachineConfig(board=machine["name"], cpus=machine["cpu-max"])
             with pytest.raises(ConfigError):

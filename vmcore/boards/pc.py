@@ -1,4 +1,4 @@
-"""The board `pc`: an ISA PC with local APICs, an IOAPIC and ACPI.
+"""The board `pc`: a PC with a 440FX and a PIIX, local APICs, an IOAPIC and ACPI.
 
 Addresses and interrupts are those of the PC/AT (IBM PC AT Technical Reference, 1985), of the Intel MultiProcessor
 Specification 1.4 (APICs, virtual wire mode) and, for power management, `PlatformLayout`'s.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Any, Final, final
+from typing import Any, Final
 
 from attrs import evolve, frozen
 
@@ -158,9 +158,8 @@ class PcWiringState:
     disks: tuple[tuple[int, RawDiskState], ...]
 
 
-@final
 class PcBoard(Board):
-    """An ISA PC.
+    """A PC with a 440FX and a PIIX.
 
     layout: where things are, from `pc_layout`; disks: what the built-in BIOS can reach, by its drive numbers;
     firmware: what stands in for the built-in BIOS.
@@ -178,7 +177,7 @@ class PcBoard(Board):
         super().__init__(services, layout)
         self._firmware = firmware
         self._apic_pages: dict[int, Claim] = {}
-        self._shared_irqs: dict[int, SharedLine] = {}
+        self.shared_irqs: dict[int, SharedLine] = {}
         self._map_memory()
         self._build_interrupts()
         self._build_pci()
@@ -228,7 +227,7 @@ class PcBoard(Board):
         if self.layout.memory >= TEXT_START + TEXT_SIZE:
             text = ram.part(TEXT_START - UPPER_MEMORY, TEXT_SIZE)
             decoder.add(Claim(TEXT_START, TEXT_SIZE, text, (TEXT_ORDER, 0), "text"))
-        self._shadow = ShadowMemory(decoder, ram, [low])
+        self.shadow = ShadowMemory(decoder, ram, [low])
 
     # --- interrupts
 
@@ -271,7 +270,7 @@ class PcBoard(Board):
 
     def isa_irq(self, number: int, name: str) -> IrqLine:
         """A line to input `number` of the 8259s and of the IOAPIC."""
-        shared = self._shared_irqs.get(number)
+        shared = self.shared_irqs.get(number)
         return self._isa_line(number) if shared is None else shared.input(name)
 
     def _isa_line(self, number: int) -> IrqLine:
@@ -481,10 +480,8 @@ class PcBoard(Board):
             acpi_disable=layout.acpi_disable,
         )
         self.add("/machine/acpi", self.power)
-        self.piix4 = Piix4Pm(self.power)
-        self.plug(self.piix4, "/machine/piix4", SOUTH_BRIDGE, 3)
+        self.build_power_function()
         self.standby = (self.rtc, self.power)
-        self.ports.claim(layout.gpe0, layout.gpe0_length, self.power, "gpe0", 0x20)
         self.ports.claim(layout.smi_command, 2, self.power, "smi command", 0x40)
         self.reset_control = ResetControl(on_reset=lambda hard: services.reset())
         self.add("/machine/reset-control", self.reset_control)
@@ -496,34 +493,48 @@ class PcBoard(Board):
     # --- PCI
 
     def _build_pci(self) -> None:
-        self._shared_irqs = {number: SharedLine(self._isa_line(number)) for number in sorted(ROUTABLE)}
-        self.piix3 = Piix3(irqs={number: shared.input("pirq") for number, shared in self._shared_irqs.items()})
+        self.shared_irqs = {number: SharedLine(self._isa_line(number)) for number in sorted(ROUTABLE)}
+        self.build_bridges()
+
+    def build_bridges(self) -> None:
+        """The root bus, the host bridge and the bridge to the ISA bus."""
+        self.piix3 = Piix3(irqs={number: shared.input("pirq") for number, shared in self.shared_irqs.items()})
         self.pci = PciBus(
             self.memory_decoder,
             self.port_decoder,
-            self._message,
+            self.message,
             lines=self.piix3.pirqs,
             route=lambda device, pin: device - 1 + pin & 3,
         )
-        self.plug(I440fx(self._shadow), "/machine/i440fx", 0)
+        self.plug(I440fx(self.shadow), "/machine/i440fx", 0)
         self.plug(self.piix3, "/machine/piix3", SOUTH_BRIDGE)
 
-    def _set_up_pci(self) -> None:
-        """What firmware does on PCI: interrupts, which are levels, and addresses."""
+    def build_power_function(self) -> None:
+        """What decides where the power management ports are."""
+        self.piix4 = Piix4Pm(self.power)
+        self.plug(self.piix4, "/machine/piix4", SOUTH_BRIDGE, 3)
+        self.ports.claim(self.layout.gpe0, self.layout.gpe0_length, self.power, "gpe0", 0x20)
+
+    def set_up_pci(self) -> None:
+        """What firmware does on PCI: power management where the tables say, interrupts, which are levels, addresses."""
+        self.piix4.config_write(PM_BASE, self.layout.pm1_event | 1, 4)
+        self.piix4.config_write(PM_ENABLE, 1, 1)
         for number, irq in enumerate(PIRQ_ROUTES):
             self.piix3.config_write(PIRQ + number, irq, 1)
-            self._set_level(irq)
+            self.set_level(irq)
 
         def interrupt(device: int, pin: int) -> int:
             return self.layout.sci_irq if device == SOUTH_BRIDGE else PIRQ_ROUTES[self.pci.route(device, pin)]
 
         set_up(self.pci, (self.layout.pci_memory, self.layout.io_apic - PCI_MEMORY_END), interrupt)
 
-    def _set_level(self, irq: int) -> None:
+    def set_level(self, irq: int) -> None:
+        """Say in the edge/level registers that an interrupt is a level."""
         port = 4 + (irq >> 3)
         self.pic.port_write(port, self.pic.port_read(port, 1) | 1 << (irq & 7), 1)
 
-    def _message(self, address: int, data: int) -> None:
+    def message(self, address: int, data: int) -> None:
+        """A message signalled interrupt of a function."""
         if address >> 20 == MESSAGES:
             self.bus.message(address, data)
         else:  # A message is a write like any other.
@@ -654,11 +665,8 @@ class PcBoard(Board):
 
     def booted(self, image: BootImage) -> None:
         # The system control interrupt is a level: firmware says so in the edge/level register (ACPI 6.5, 5.2.9).
-        self._set_level(self.layout.sci_irq)
-        # The power management function decodes its ports where the tables say.
-        self.piix4.config_write(PM_BASE, self.layout.pm1_event | 1, 4)
-        self.piix4.config_write(PM_ENABLE, 1, 1)
-        self._set_up_pci()
+        self.set_level(self.layout.sci_irq)
+        self.set_up_pci()
         if self.ide is not None:
             self.ide.enable_channels()
         for port, value, size in image.port_writes:

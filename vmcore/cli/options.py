@@ -184,7 +184,7 @@ def _run_options(given: _Given) -> RunOptions:
             given.snapshot,
         ),
         flat=_flat(given),
-        serials=len(serial) if board["type"] == "pc" else 0,
+        serials=len(serial) if board["type"] != "none" else 0,
         devices=devices,
         seed=0 if given.seed is None else _number("seed", given.seed),
         rtc=_rtc(given),
@@ -197,7 +197,7 @@ def _run_options(given: _Given) -> RunOptions:
     )
     return RunOptions(
         config=config,
-        serial=serial if config.board == "pc" else (),
+        serial=serial if config.board != "none" else (),
         debugcon=debugcon,
         paused=given.paused,
         incoming=given.incoming,

@@ -115,6 +115,8 @@ class Piix3(PciFunction[Piix3State]):
         """Take a saved state."""
         self.restore_pci(state.pci)
         self._levels = state.levels
+        for number, shared in enumerate(self.pirqs):
+            shared.output.assume(bool(state.levels >> number & 1))
         asserted = self._asserted_irqs()
         for number, line in self.irqs.items():
             line.assume(number in asserted)

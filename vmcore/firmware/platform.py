@@ -30,6 +30,8 @@ HIGH_MEMORY = 0x100000
 FOUR_GIB = 1 << 32
 ROM_ALIAS = 0xFFFF0000
 LOWEST_PCI_MEMORY = 0x8000_0000
+ECAM_SIZE = 256 * MIB
+"""One MiB for each of 256 buses."""
 
 
 class MemoryKind(IntEnum):
@@ -122,6 +124,11 @@ class PlatformLayout:
     """Whether there is a PCI bus."""
     numa: NumaLayout | None = None
     """NUMA nodes, None where the machine has none."""
+    ich9: bool = False
+    """Whether its south bridge is an ICH9, with eight interrupts and inputs of the IOAPIC for them, and not a PIIX."""
+    ecam: int = 0
+    """Where PCI configuration space shows in memory; 0: nowhere."""
+
     acpi: bool = True
     """Whether ACPI (and SMBIOS) tables are given to the guest."""
     acpi_size: int = field(default=64 * KIB)
@@ -152,7 +159,7 @@ class PlatformLayout:
     @property
     def pci_memory(self) -> int:
         """First address of the window for PCI below 4 GiB, which ends at the IOAPIC."""
-        return max(self.low_ram, LOWEST_PCI_MEMORY)
+        return max(self.low_ram, LOWEST_PCI_MEMORY, self.ecam + ECAM_SIZE if self.ecam else 0)
 
     @property
     def conventional_end(self) -> int:
@@ -188,6 +195,8 @@ class PlatformLayout:
             if tables:
                 ranges.append(MemoryRange(top, 4096, MemoryKind.NVS))
                 ranges.append(MemoryRange(top + 4096, self.acpi_size - 4096, MemoryKind.ACPI))
+        if self.ecam:
+            ranges.append(MemoryRange(self.ecam, ECAM_SIZE, MemoryKind.RESERVED))
         ranges.append(MemoryRange(ROM_ALIAS, FOUR_GIB - ROM_ALIAS, MemoryKind.RESERVED))
         if self.high_ram:
             ranges.append(MemoryRange(FOUR_GIB, self.high_ram, MemoryKind.RAM))

@@ -8,6 +8,7 @@ from vmcore.block.raw import RawDisk
 from vmcore.boards.board import AddedDevice, Board, BoardServices
 from vmcore.boards.none import NoneBoard, none_layout
 from vmcore.boards.pc import PcBoard, pc_layout
+from vmcore.boards.q35 import Q35Board, q35_layout
 from vmcore.engine.cpu_options import choose_cpu
 from vmcore.engine.models import CpuModel
 from vmcore.firmware.boot_image import BootImage
@@ -40,7 +41,7 @@ def _plan_board(config: MachineConfig, model: CpuModel) -> PlatformLayout:
             long_mode=long_mode,
             physical_bits=model.phys_bits,
         )
-    return pc_layout(
+    layout = pc_layout(
         uuid=UUID(config.uuid).bytes if config.uuid else bytes(16),
         memory=config.memory,
         cpus=config.cpus,
@@ -49,6 +50,7 @@ def _plan_board(config: MachineConfig, model: CpuModel) -> PlatformLayout:
         long_mode=long_mode,
         physical_bits=model.phys_bits,
     )
+    return q35_layout(layout) if config.board == "q35" else layout
 
 
 def build_board(
@@ -72,4 +74,5 @@ def build_board(
         return NoneBoard(services, layout, added, config.hyperv)
     boot_disks = image.disks if image is not None else ()
     disks = {disk.unit: RawDisk.from_bytes(disk.data, read_only=disk.read_only) for disk in boot_disks}
-    return PcBoard(services, layout, disks, added, firmware, config.hyperv)
+    kind = Q35Board if config.board == "q35" else PcBoard
+    return kind(services, layout, disks, added, firmware, config.hyperv)

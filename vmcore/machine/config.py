@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
-from vmcore.boards.kinds import BOARDS
+from vmcore.boards.kinds import BOARDS, board_name
 from vmcore.engine.cpu_options import choose_cpu
 from vmcore.engine.models import model_names
 from vmcore.engine.topology import CpuTopology
@@ -225,6 +225,10 @@ class FlatImage:
 # --- the machine -----------------------------------------------------------------------------------------------------
 
 
+def _board(value: object) -> str:
+    return board_name(value) if isinstance(value, str) else value  # type: ignore[return-value]
+
+
 def _memory(value: object) -> int:
     size = parse_size(value, "memory")  # type: ignore[arg-type]
     if size % (4 * KIB) or not 64 * KIB <= size <= 1024 * GIB:
@@ -280,8 +284,9 @@ class MachineConfig:
     """Name of the machine, for management."""
     uuid: str | None = field(default=None, converter=_uuid)
     """Identifies the machine, to management and to the guest (SMBIOS): 32 hexadecimal digits with their hyphens."""
-    board: str = "pc"
-    """"pc": an ISA PC with ACPI; "none": vCPUs and RAM alone."""
+    board: str = field(default="pc", converter=_board)
+    """"pc": a PC with a 440FX and a PIIX; "q35": one with a Q35 and an ICH9; "none": vCPUs and RAM alone.  QEMU's names
+    with a version, "pc-i440fx-7.2" and "pc-q35-7.2", mean the same."""
     memory: int = field(default=128 * MIB, converter=_memory, repr=format_size)
     """RAM in bytes; takes "512M" and the like."""
     memory_backends: tuple[MemoryBackendOption, ...] = field(default=(), converter=memory_backends)

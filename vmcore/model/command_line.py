@@ -107,8 +107,8 @@ OPTIONS: Final = (
     Option(
         name="board",
         aliases=("machine", "M"),
-        metavar="pc|none",
-        help="pc: an ISA PC with ACPI; none: vCPUs and RAM alone",
+        metavar="pc|q35|none",
+        help="pc: a PC with a 440FX; q35: one with a Q35 and PCI Express; none: vCPUs and RAM alone",
         parameters=(
             Parameter(name="type", help="the board", default="pc"),
             Parameter(name="accel", help="tcg, as users of QEMU call an emulated processor"),

@@ -113,7 +113,8 @@ class Queries:
         default_board, default_cpu = type(self._vm.config)().board, type(self._vm.config)().cpu
         return tuple(
             MachineInfo(
-                name=kind.name,
+                name=kind.version or kind.name,
+                alias=None if kind.version is None else kind.name,
                 is_default=True if kind.name == default_board else None,
                 cpu_max=kind.max_cpus,
                 hotpluggable_cpus=kind.hotpluggable_cpus,

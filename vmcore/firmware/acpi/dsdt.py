@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from vmcore.firmware.acpi import aml, cpu_hotplug
 from vmcore.firmware.acpi.pci_root import pci_root
-from vmcore.firmware.platform import PlatformLayout
+from vmcore.firmware.platform import ECAM_SIZE, PlatformLayout
 
 __all__ = ["definition_block"]
 
@@ -84,4 +84,6 @@ def _motherboard(layout: PlatformLayout) -> bytes:
     ]
     if layout.cpu_hotplug:
         ports.append(aml.io(layout.cpu_hotplug, cpu_hotplug.PORTS))
+    if layout.ecam:
+        ports.append(aml.memory32_fixed(layout.ecam, ECAM_SIZE))
     return _isa("MB", "PNP0C02", *ports)

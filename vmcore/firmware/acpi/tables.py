@@ -12,7 +12,7 @@ from attrs import frozen
 
 from vmcore.firmware.platform import PlatformLayout
 
-__all__ = ["GenericAddress", "facs", "fadt", "local_apic", "madt", "rsdp", "rsdt", "table", "xsdt"]
+__all__ = ["GenericAddress", "facs", "fadt", "local_apic", "madt", "mcfg", "rsdp", "rsdt", "table", "xsdt"]
 
 OEM_ID = b"VMCORE"
 OEM_TABLE_ID = b"VMCOREPC"
@@ -184,6 +184,11 @@ def fadt(layout: PlatformLayout, facs_address: int, dsdt_address: int) -> bytes:
 def local_apic(number: int, apic_id: int, flags: int) -> bytes:
     """Processor local APIC structure (5.2.12.2)."""
     return struct.pack("<BBBBI", 0, 8, number, apic_id, flags)
+
+
+def mcfg(layout: PlatformLayout) -> bytes:
+    """Where PCI configuration space shows in memory (PCI Firmware Specification 3.0, table 4-2)."""
+    return table(b"MCFG", 1, struct.pack("<8xQHBB4x", layout.ecam, 0, 0, 255))
 
 
 def madt(layout: PlatformLayout) -> bytes:

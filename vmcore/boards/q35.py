@@ -1,0 +1,72 @@
+"""The board `q35`: a PC with a Q35 host bridge and an ICH9, whose PCI configuration space also shows in memory.
+
+What is not PCI is as on the board `pc`; interrupts of PCI have inputs of the IOAPIC of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from attrs import evolve
+
+from vmcore.boards.pc import PCI_MEMORY_END, PcBoard
+from vmcore.boards.pci_setup import set_up
+from vmcore.buses.pci import PciBus
+from vmcore.devices.ich9_lpc import ACPI_CONTROL, ACPI_ENABLE, PIRQS, PM_BASE, Ich9Lpc, SmiControl, route
+from vmcore.devices.pci_ecam import PciEcam
+from vmcore.devices.q35_mch import PCIEXBAR, Q35Mch
+from vmcore.firmware.platform import PlatformLayout
+
+__all__ = ["Q35Board", "q35_layout"]
+
+ECAM: Final = 0xB000_0000
+LPC: Final = 31
+FIRST_INPUT: Final = 16
+ROUTES: Final = (10, 10, 11, 11, 10, 10, 11, 11)
+
+
+def q35_layout(layout: PlatformLayout) -> PlatformLayout:
+    """Where a `q35` differs from a `pc`: RAM ends below configuration space, and the general-purpose events are among
+    the other power management ports.
+    """
+    return evolve(layout, ich9=True, ecam=ECAM, low_ram_end=0x8000_0000, gpe0=layout.pm1_event + 0x20)
+
+
+@final
+class Q35Board(PcBoard):
+    """A PC with a Q35 and an ICH9."""
+
+    def build_bridges(self) -> None:
+        # The bridge decides where the ports of the power management are, so it is plugged in once those are built.
+        self.pci = PciBus(self.memory_decoder, self.port_decoder, self.message, lines=(), route=route, name="pcie.0")
+        ecam = PciEcam(self.pci)
+        self.add("/machine/ecam", ecam)
+        self.mch = Q35Mch(self.shadow, ecam)
+        self.plug(self.mch, "/machine/mch", 0)
+
+    def build_power_function(self) -> None:
+        smi = SmiControl()
+        self.add("/machine/smi", smi)
+        self.lpc = Ich9Lpc(
+            self.power,
+            smi,
+            irqs={number: shared.input("pirq") for number, shared in self.shared_irqs.items()},
+            inputs=[self.ioapic.input(FIRST_INPUT + number) for number in range(len(PIRQS))],
+        )
+        self.pci.lines = self.lpc.pirqs
+        self.plug(self.lpc, "/machine/lpc", LPC)
+
+    def set_up_pci(self) -> None:
+        layout = self.layout
+        self.mch.config_write(PCIEXBAR + 4, 0, 4)
+        self.mch.config_write(PCIEXBAR, layout.ecam | 1, 4)
+        self.lpc.config_write(PM_BASE, layout.pm1_event, 4)
+        self.lpc.config_write(ACPI_CONTROL, ACPI_ENABLE, 1)
+        for register, irq in zip(PIRQS, ROUTES, strict=True):
+            self.lpc.config_write(register, irq, 1)
+            self.set_level(irq)
+        set_up(
+            self.pci,
+            (layout.pci_memory, layout.io_apic - PCI_MEMORY_END),
+            lambda device, pin: ROUTES[route(device, pin)],
+        )
