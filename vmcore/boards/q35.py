@@ -20,6 +20,7 @@ from vmcore.firmware.platform import PlatformLayout
 __all__ = ["Q35Board", "q35_layout"]
 
 ECAM: Final = 0xB000_0000
+CPU_HOTPLUG: Final = 0xCD8
 LPC: Final = 31
 FIRST_INPUT: Final = 16
 ROUTES: Final = (10, 10, 11, 11, 10, 10, 11, 11)
@@ -29,7 +30,9 @@ def q35_layout(layout: PlatformLayout) -> PlatformLayout:
     """Where a `q35` differs from a `pc`: RAM ends below configuration space, and the general-purpose events are among
     the other power management ports.
     """
-    return evolve(layout, ich9=True, ecam=ECAM, low_ram_end=0x8000_0000, gpe0=layout.pm1_event + 0x20)
+    return evolve(
+        layout, ich9=True, ecam=ECAM, low_ram_end=0x8000_0000, gpe0=layout.pm1_event + 0x20, cpu_hotplug=CPU_HOTPLUG
+    )
 
 
 @final
