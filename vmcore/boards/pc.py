@@ -621,6 +621,9 @@ class PcBoard(Board):
 
     # --- disks
 
+    ide_place = SOUTH_BRIDGE, 1
+    """Device and function number of the IDE adapter."""
+
     def _build_ide(self) -> None:
         self.ide = build_ide(self)
 

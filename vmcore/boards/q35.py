@@ -39,6 +39,8 @@ def q35_layout(layout: PlatformLayout) -> PlatformLayout:
 class Q35Board(PcBoard):
     """A PC with a Q35 and an ICH9."""
 
+    ide_place = 1, 0  # A device of its own: nothing else of a PIIX is there.
+
     def build_bridges(self) -> None:
         # The bridge decides where the ports of the power management are, so it is plugged in once those are built.
         self.pci = PciBus(self.memory_decoder, self.port_decoder, self.message, lines=(), route=route, name="pcie.0")
