@@ -62,12 +62,14 @@ from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
 from vmcore.shell.input import Input
 from vmcore.shell.migration import check_incoming, migrate, migrate_incoming
+from vmcore.shell.moving import Migration
 from vmcore.shell.objects import Objects
 from vmcore.shell.power import PowerControl
 from vmcore.shell.preconfig import Numa, Preconfig
 from vmcore.shell.qom import ObjectModel
 from vmcore.shell.queries import Queries
 from vmcore.shell.serial import SerialStream
+from vmcore.shell.snapshots import Snapshots
 from vmcore.shell.sole_error import sole_error
 
 __all__ = ["VirtualMachine"]
@@ -104,8 +106,9 @@ class VirtualMachine(PowerControl):
     to the host's).
     chardevs, attach: character devices ("socket,id=a,path=/tmp/a,server=on,wait=off"), and which of them is plugged
     into which port ({"serial0": "a"}): see `vm.chardevs`.
-    incoming: None, or where a migrated guest comes from: "file:PATH", which is read on entering, or "defer", for a
-    later `migrate_incoming`; until then the machine is in state INMIGRATE.
+    incoming: None, or where a migrated guest comes from: "file:PATH", which is read on entering; "unix:PATH",
+    "tcp:HOST:PORT" or "fd:N", where it is waited for from then on; or "defer", for a later `migrate_incoming`.
+    Until the guest has come the machine is in state INMIGRATE.
     preconfig: the block is entered before the machine is built, so that QMP clients may still add to its
     configuration; `exit_preconfig` (x-exit-preconfig) builds it, and lets it run if autostart says so.
     objects: what there is besides at /objects, such as "iothread,id=io0": see `vm.objects`.
@@ -163,6 +166,10 @@ class VirtualMachine(PowerControl):
         """Typed events: `subscribe`, `expect`."""
         self.fdsets: Final = DescriptorSets()
         """Sets of descriptors that clients handed over."""
+        self.migration: Final = Migration(self)
+        """Moving the guest to another machine, and taking one."""
+        self.snapshots: Final = Snapshots(self)
+        """Snapshots by name, that the machine keeps."""
         self.query: Final = Queries(self)
         """Typed answers about the machine."""
         self.block: Final = Block(self)
@@ -237,8 +244,8 @@ class VirtualMachine(PowerControl):
         """Open character devices, and take the guest, on entering; where that fails, nothing was entered."""
         try:
             await self.chardevs._begin()
-            if incoming not in (None, "defer"):
-                await self.migrate_incoming(incoming)
+            if incoming is not None:
+                await self.migration.begin(incoming)
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -350,6 +357,8 @@ class VirtualMachine(PowerControl):
             if self._state is RunState.INMIGRATE:
                 self._autostart = True
                 return
+            if self._state is RunState.FINISH_MIGRATE:
+                raise UsageError("Migration is not finalized yet")
             if self._exit is not None or self._state.needs_reset:
                 raise UsageError(f"the machine is in state {self._state.value}: reset it first")
             self._run_on()
@@ -373,7 +382,7 @@ class VirtualMachine(PowerControl):
                 self._free = False
                 self._state = RunState.PAUSED
                 self._say(Stop())
-            elif self._state is RunState.INMIGRATE:
+            elif self._state in (RunState.INMIGRATE, RunState.FINISH_MIGRATE):
                 self._autostart = False
 
     async def reset(self) -> None:
@@ -395,7 +404,7 @@ class VirtualMachine(PowerControl):
     def _was_reset(self, slept: bool) -> None:
         self._exit = None
         self._free = self._free and not slept
-        if not self._free and self._state is not RunState.INMIGRATE:
+        if not self._free and self._state not in (RunState.INMIGRATE, RunState.FINISH_MIGRATE):
             self._state = RunState.PRELAUNCH
 
     async def quit(self) -> None:
@@ -650,17 +659,16 @@ class VirtualMachine(PowerControl):
             self._note_off(machine.off)
 
     async def migrate(self, uri: str) -> None:
-        """Write the guest to "file:PATH" and leave the machine in state POSTMIGRATE, from where `cont` leads on.
+        """Send the guest to "file:PATH", "unix:PATH", "tcp:HOST:PORT" or "fd:N"; POSTMIGRATE then, until `cont`.
 
-        A running guest is stopped for that, and goes on if the writing fails.
+        A running guest runs while it is sent, and goes on if the sending fails.  `vm.migration` can do more.
         """
         await migrate(self, uri)
 
     async def migrate_incoming(self, uri: str) -> None:
-        """For a machine in state INMIGRATE: take the guest from "file:PATH", which one of an equal configuration wrote.
+        """For a machine in state INMIGRATE: wait for the guest of an equally configured machine at an address.
 
-        The guest runs freely then if it did before, unless `stop` was called meanwhile; else it is paused.  ImageError
-        for a bad file.
+        It runs freely then if it did before, unless `stop` was called meanwhile.  ImageError for what is no such guest.
         """
         await migrate_incoming(self, uri)
 
@@ -901,5 +909,7 @@ class VirtualMachine(PowerControl):
             raise UsageError(f"{what}: the guest is free-running: `stop` it first")
         if self._state is RunState.INMIGRATE:
             raise UsageError(f"{what}: the guest has not come yet: `migrate_incoming` brings it")
+        if self._state is RunState.FINISH_MIGRATE:
+            raise UsageError(f"{what}: the guest is on its way to another machine")
         if self._exit is not None:
             raise UsageError(f"{what}: the machine is off ({self._exit}): reset it first")

@@ -209,7 +209,10 @@ def test_a_guest_that_was_migrated_to_a_file_goes_on(tmp_path: Path, image: Call
     assert other.returncode == 2
     assert b"config.memory" in other.stderr
     assert b"Traceback" not in other.stderr
-    assert vmcore("run", "--flat", flat, "--incoming", "tcp:x:1").returncode == 2
+    for bad in ("pigeon:1", "tcp:x", "unix:", "file:", "fd:abc", "defer", "unix:/no/such/folder/socket"):
+        refused = vmcore("run", "--flat", flat, "--incoming", bad)
+        assert refused.returncode == 2, bad
+        assert b"Traceback" not in refused.stderr
 
 
 class Qmp:

@@ -156,6 +156,30 @@ def test_writes_of_master_and_guest_are_dirty_until_cleared(memory: PhysicalMemo
     assert memory.dirty_pages() == [0x5000, 0x6000]
 
 
+def test_each_reader_of_dirty_pages_has_its_own(memory: PhysicalMemory) -> None:
+    cpu = real_mode(memory, "mov byte ptr [0x5000], 1; hlt")
+    memory.dirty_pages()
+    memory.dirty_pages(reader=1)
+    for _ in range(2):
+        # Each reader clears in turn, and the guest writes where it wrote before: both must notice.
+        cpu.rip, cpu.activity = 0x1000, 0
+        assert cpu.run(100) is RunExit.HALT
+        assert memory.dirty_pages() == [0x5000]
+        assert memory.dirty_pages() == []
+        cpu.rip, cpu.activity = 0x1000, 0
+        assert cpu.run(100) is RunExit.HALT
+        assert memory.dirty_pages(reader=1) == [0x5000]
+        assert memory.dirty_pages(reader=1) == []
+        assert memory.dirty_pages() == [0x5000]
+    with pytest.raises(ValueError, match="expected 0 or 1"):
+        memory.dirty_pages(reader=2)
+    memory.write(0x5000, b"\0")
+    memory.dirty_pages()
+    memory.dirty_pages(reader=1)
+    assert 0x5000 not in memory.used_pages()
+    assert 0x1000 in memory.used_pages()
+
+
 def test_used_pages_are_those_that_are_not_zero(memory: PhysicalMemory) -> None:
     memory.write(0x2000, b"x")
     memory.write(0x3000, b"x")

@@ -27,6 +27,7 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "-no-shutdown": ("no_shutdown", True),
     "-name": ("name", str),
     "-m": ("memory", lambda mebibytes: f"{mebibytes}M"),
+    "-incoming": ("incoming", str),
 }
 
 load_commands()

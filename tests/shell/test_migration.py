@@ -8,8 +8,7 @@ from flat_guests import ECHO, SPIN
 
 from vmcore import VirtualMachine
 from vmcore.machine.config import MachineConfig
-from vmcore.machine.snapshot_file import load_snapshot
-from vmcore.model.errors import ImageError, UsageError
+from vmcore.model.errors import ImageError, MigrationError, UsageError
 from vmcore.model.events import Event
 from vmcore.model.run_state import RunState
 
@@ -38,8 +37,6 @@ async def test_a_paused_guest_comes_paused_and_equal_and_goes_on(tmp_path: Path)
         await vm.serial[0].send_all(b"x")
         await vm.serial[0].expect(b"y")
     assert [file.name for file in tmp_path.iterdir()] == ["guest"]
-    with path.open("rb") as file:
-        assert load_snapshot(file).config == vm.config
 
 
 async def test_a_running_guest_stops_here_and_runs_on_there(tmp_path: Path) -> None:
@@ -58,7 +55,7 @@ async def test_a_running_guest_stops_here_and_runs_on_there(tmp_path: Path) -> N
         assert not vm.free_running
         await vm.stop()
         assert state(vm) is RunState.POSTMIGRATE
-        with pytest.raises(UsageError, match="migrated already"):
+        with pytest.raises(UsageError, match="paused due to previous migration"):
             await vm.migrate(uri)
         async with VirtualMachine(flat=ECHO, memory="1M", incoming="defer") as other:
             other.events.listen(note)
@@ -84,12 +81,12 @@ async def test_who_waits_for_a_guest_can_be_told_to_hold_it(tmp_path: Path) -> N
             assert state(vm) is RunState.INMIGRATE
         with pytest.raises(UsageError, match="not come yet"):
             await vm.run(instructions=1)
-        with pytest.raises(UsageError, match="waits for a guest"):
+        with pytest.raises(UsageError, match="waiting for an incoming"):
             await vm.migrate(uri)
         assert vm.instructions == 0
         await vm.migrate_incoming(uri)
         assert state(vm) is RunState.PAUSED
-        with pytest.raises(UsageError, match="does not wait"):
+        with pytest.raises(UsageError, match="already been started"):
             await vm.migrate_incoming(uri)
 
 
@@ -98,7 +95,8 @@ async def test_a_bad_file_is_an_error_and_the_machine_waits_on(tmp_path: Path) -
     await stored(path)
     good = path.read_bytes()
     async with VirtualMachine(flat=ECHO, memory="1M", incoming="defer") as vm:
-        for bad in (b"", good[:-1], good[:100], good + b"\0", good[:-1] + b"\2"):
+        short = (b"", good[:-1], good[:-21], good[:100])
+        for bad in (*short, good + b"\0", b"x" + good[1:], good[:500] + b"x" + good[501:]):
             path.write_bytes(bad)
             with pytest.raises(ImageError):
                 await vm.migrate_incoming(f"file:{path}")
@@ -114,7 +112,7 @@ async def test_a_machine_that_cannot_take_the_guest_is_not_entered(tmp_path: Pat
     with pytest.raises(ImageError, match=r"config\.memory"):
         async with VirtualMachine(flat=ECHO, memory="2M", incoming=f"file:{path}"):
             pytest.fail("entered")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(MigrationError, match="No such file"):
         async with VirtualMachine(flat=ECHO, memory="1M", incoming=f"file:{path}.not"):
             pytest.fail("entered")
 
@@ -122,18 +120,18 @@ async def test_a_machine_that_cannot_take_the_guest_is_not_entered(tmp_path: Pat
 async def test_a_guest_that_cannot_be_written_runs_on(tmp_path: Path) -> None:
     async with VirtualMachine(flat=SPIN, memory="1M") as vm:
         await vm.start()
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(MigrationError, match="Could not open"):
             await vm.migrate(f"file:{tmp_path / 'no' / 'guest'}")
         assert state(vm) is RunState.RUNNING
         assert vm.free_running
 
 
-@pytest.mark.parametrize("uri", ["", "file:", "tcp:host:1", "guest"])
+@pytest.mark.parametrize("uri", ["", "file:", "pigeon:1", "guest", "file:a\0b"])
 async def test_other_places_are_misuse(uri: str) -> None:
     with pytest.raises(UsageError, match="file:PATH"):
         VirtualMachine(flat=SPIN, incoming=uri)
     async with VirtualMachine(flat=SPIN, memory="1M") as vm:
-        with pytest.raises(UsageError, match="file:PATH"):
+        with pytest.raises(UsageError, match="valid migration protocol"):
             await vm.migrate(uri)
         assert state(vm) is RunState.PRELAUNCH
 

@@ -14,7 +14,7 @@ import trio
 from vmcore.cli.options import RunOptions, parse
 from vmcore.cli.status import ExitStatus
 from vmcore.engine.cpu_options import choose_cpu
-from vmcore.model.errors import ConfigError, DeviceModelError, ImageError, UsageError
+from vmcore.model.errors import ConfigError, DeviceModelError, ImageError, MigrationError, UsageError
 
 __all__ = ["main"]
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from vmcore.cli.demo import demo
 
         return trio.run(demo)
-    except (ConfigError, ImageError, UsageError, OSError) as error:
+    except (ConfigError, ImageError, MigrationError, UsageError, OSError) as error:
         print(f"vmcore: {error}", file=sys.stderr)
         return ExitStatus.USAGE
     except DeviceModelError as error:

@@ -15,10 +15,11 @@ from vmcore.machine.config import DeviceOption, FlatImage, MachineConfig
 from vmcore.machine.hyperv import ENLIGHTENMENTS
 from vmcore.machine.memory_options import object_options
 from vmcore.model.command_line import OPTIONS, Option
-from vmcore.model.errors import ConfigError
+from vmcore.model.errors import ConfigError, UsageError
 from vmcore.model.keyed import typed
 from vmcore.model.qom import MemoryBackendProperties, ObjectOptions
 from vmcore.model.run_state import RebootAction, ShutdownAction
+from vmcore.shell.migration import DEFER, check_incoming
 
 __all__ = ["DemoOptions", "Endpoint", "RunOptions", "parse"]
 
@@ -127,6 +128,16 @@ class _Given:
         return typed(name, [*defaults, *getattr(self._namespace, option.attribute)], option.parameters, option.implied)
 
 
+def _check_incoming(uri: str, qmp: bool) -> None:
+    try:
+        check_incoming(uri)
+    except UsageError as error:
+        forms = "file:PATH, unix:PATH, tcp:HOST:PORT, fd:N or defer"
+        raise ConfigError("incoming", uri, forms) from error
+    if uri == DEFER and not qmp:
+        raise ConfigError("incoming", uri, "--qmp beside it")
+
+
 def parse(arguments: Sequence[str]) -> RunOptions | DemoOptions:
     """Read the command line.  Exits like argparse for what is no option; raises ConfigError for values that cannot
     be.
@@ -152,7 +163,7 @@ def _run_options(given: _Given) -> RunOptions:
     if limit is not None and given.qmp:
         raise ConfigError("max-instructions", limit, "nothing beside --qmp")
     if given.incoming is not None:
-        Endpoint.parse(given.incoming, "incoming", ("file",))
+        _check_incoming(given.incoming, bool(given.qmp))
     if given.display not in (None, "none"):
         raise ConfigError("display", given.display, "none")
     if given.preconfig and not given.qmp:

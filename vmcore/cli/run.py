@@ -14,9 +14,11 @@ import trio
 from vmcore.cli.endpoints import open_output, pump_input, raw_terminal, serve_unix
 from vmcore.cli.options import RunOptions
 from vmcore.cli.status import ExitStatus, StatusLine
+from vmcore.model.errors import VmcoreError
 from vmcore.model.events import Event, Watchdog
 from vmcore.model.exits import BudgetSpent, DebugExit, Exit, GuestFaulted, Idle, ShutdownRequested
 from vmcore.model.run_state import WatchdogAction
+from vmcore.shell.migration import DEFER
 from vmcore.vm import VirtualMachine
 
 __all__ = ["exit_status", "run"]
@@ -151,15 +153,15 @@ class _Session:
         if incoming is not None and not vm.preconfig:
             if self.options.paused or not self.options.qmp:
                 await vm.stop()
+            if self.options.qmp:
+                return await self._drive_incoming(incoming)
             await vm.migrate_incoming(incoming)
             if limit is not None:
                 limit += vm.instructions
         if self.options.qmp:
-            if not self.options.paused and not self.options.preconfig and incoming is None:
+            if not self.options.paused and not self.options.preconfig:
                 await vm.start()
-            await vm.wait_end()
-            assert vm.exit is not None
-            return vm.exit
+            return await self._end()
         if self.options.paused:
             await trio.sleep_forever()
         while True:
@@ -175,6 +177,34 @@ class _Session:
                     return exit
                 self.sources_changed = trio.Event()
                 woken = await self._woken()
+
+    async def _end(self) -> Exit:
+        await self.vm.wait_end()
+        assert self.vm.exit is not None
+        return self.vm.exit
+
+    async def _drive_incoming(self, incoming: str) -> Exit:
+        """Wait for the guest, while clients may ask and say what they like, and for its end."""
+        if incoming == DEFER:
+            return await self._end()
+        await self.vm.migration.listen(incoming)
+        exit: list[Exit] = []
+        problem: list[Exception] = []
+
+        async def for_guest(scope: trio.CancelScope) -> None:
+            try:
+                await self.vm.migration.wait()
+            except VmcoreError as error:
+                problem.append(error)
+                scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(for_guest, nursery.cancel_scope)
+            exit.append(await self._end())
+            nursery.cancel_scope.cancel()
+        if problem:
+            raise problem[0]
+        return exit[0]
 
     async def _woken(self) -> bool:
         """Wait for input (True), or for a change of what input can still come (False)."""

@@ -794,8 +794,8 @@ class Machine:
         state.update(self.memory.digest())
         return state.hexdigest()
 
-    def save(self) -> Snapshot:
-        """The whole state as a value."""
+    def save(self, *, memory: bool = True) -> Snapshot:
+        """The whole state as a value.  memory: with the content of RAM and ROM."""
         self._check_parked("save")
         return Snapshot(
             config=self.config,
@@ -806,18 +806,18 @@ class Machine:
             reset_at=self._reset_at,
             serial=tuple(port.save() for port in self.serial),
             files=self.block.marks(),
-            pages={address: self.memory.read(address, PAGE) for address in self.memory.used_pages()},
+            pages={at: self.memory.read(at, PAGE) for at in self.memory.used_pages()} if memory else {},
             off=self._off,
             inputs=tuple(self._inputs),
         )
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take the state of a snapshot of an equally configured machine."""
+    def restore(self, snapshot: Snapshot, *, memory: bool = True) -> None:
+        """Take the state of a snapshot of an equally configured machine.  memory: False leaves RAM and ROM alone."""
         self._check_parked("restore")
         if snapshot.config != self.config:
             raise UsageError("the snapshot is of a machine of another configuration")
         self.block.check_marks(snapshot.files)
-        for address in set(self.memory.used_pages()) - snapshot.pages.keys():
+        for address in set(self.memory.used_pages()) - snapshot.pages.keys() if memory else ():
             self.memory.load(address, bytes(PAGE))
         for address, page in snapshot.pages.items():
             self.memory.load(address, page)

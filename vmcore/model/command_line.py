@@ -264,9 +264,10 @@ OPTIONS: Final = (
     Option(name="paused", aliases=("S",), help="builds the machine and waits (for cont over QMP)"),
     Option(
         name="incoming",
-        metavar="file:PATH",
-        help="begins with the guest that was migrated to this file; the other options must be those of its machine. "
-        "Under --qmp it stays paused if it was",
+        metavar="file:PATH|unix:PATH|tcp:HOST:PORT|fd:N|defer",
+        help="begins with the guest that comes from there (defer: from where migrate-incoming of QMP says); unix: and "
+        "tcp: are listened at. The other options must be those of its machine. Under --qmp it runs if it ran, unless "
+        "--paused is given",
     ),
     Option(
         name="action",

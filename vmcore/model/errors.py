@@ -16,6 +16,7 @@ __all__ = [
     "DeviceModelError",
     "GuestError",
     "ImageError",
+    "MigrationError",
     "UsageError",
     "VmcoreError",
 ]
@@ -70,6 +71,10 @@ class ImageError(VmcoreError):
         number = isinstance(self.value, int) and not isinstance(self.value, bool)
         value = f"{self.value:#x}" if number else repr(self.value)
         return f"{self.file}: {self.field}: {value}: expected {self.expected}"
+
+
+class MigrationError(VmcoreError):
+    """A migration did not come to its end: no connection, the other side went away or refused, it was cancelled."""
 
 
 class GuestError(VmcoreError):

@@ -23,6 +23,7 @@ from vmcore.model.ui import IntWrapper, KeyValue, QKeyCodeWrapper
 from vmcore.qmp import hmp_block
 from vmcore.qmp.hmp_expression import Format, LineError, Scanner
 from vmcore.qmp.hmp_info import SUBJECTS
+from vmcore.qmp.hmp_migration import COMMANDS as MIGRATION
 from vmcore.shell.input import HOLD_SECONDS
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ async def _info(monitor: HumanMonitor, text: str) -> str:
 
 
 def _subjects() -> str:
-    return "".join(f"info {name} {s.parameters} -- {s.help}\n" for name, s in SUBJECTS.items())
+    return "".join(f"info {name} {s.parameters} -- {s.help}\n" for name, s in sorted(SUBJECTS.items()))
 
 
 async def _help(monitor: HumanMonitor, text: str) -> str:
@@ -338,7 +339,7 @@ async def _help(monitor: HumanMonitor, text: str) -> str:
     if words:
         named = _BY_NAME.get(words[0])
         return f"unknown command: '{words[0]}'\n" if named is None else _described(named)
-    return "".join(_described(command) for command in COMMANDS)
+    return "".join(_described(command) for command in sorted(COMMANDS, key=lambda command: command.name))
 
 
 def _described(command: _Command) -> str:
@@ -408,6 +409,7 @@ COMMANDS: Final = (
     _Command("watchdog_action", f"[{'|'.join(WatchdogAction)}]", "say what an expired watchdog does", _watchdog_action),
     _Command("x", "/fmt addr", "show linear memory", _x),
     _Command("xp", "/fmt addr", "show physical memory", _xp),
+    *(_Command(*command) for command in MIGRATION),
 )
 """Every command of the monitor."""
 

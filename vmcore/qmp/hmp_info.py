@@ -18,6 +18,7 @@ from vmcore.model.run_state import RunState
 from vmcore.qmp import hmp_memory
 from vmcore.qmp.hmp_block import show_block, show_statistics
 from vmcore.qmp.hmp_expression import Scanner
+from vmcore.qmp.hmp_migration import SUBJECTS as MIGRATION
 
 if TYPE_CHECKING:
     from vmcore.machine.machine import Machine
@@ -282,5 +283,6 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "tlb": Subject("", "the pages that are mapped", _tlb),
     "uuid": Subject("", "the UUID of the machine", _uuid),
     "version": Subject("", "the version of this program", _version),
+    **{name: Subject(*subject) for name, subject in MIGRATION.items()},
 }
 """What there is to show."""

@@ -73,8 +73,8 @@ class Preconfig:
         for call in self.before_start:
             await call()
         await vm.chardevs._begin()
-        if vm._incoming is not None and vm._incoming != "defer":
-            await vm.migrate_incoming(vm._incoming)
+        if vm._incoming is not None:
+            await vm.migration.begin(vm._incoming)
         elif self._autostart and vm.state is RunState.PRELAUNCH:
             await vm.start()
 

@@ -30,7 +30,7 @@ bool note_store(Memory &memory, const Region &region, u64 offset, u64 size) {
             u64 from = std::max(offset, page << 12), to = std::min(offset + size, (page + 1) << 12);
             invalidate_code(memory, region.host + from, to - from);
         }
-        flags |= PAGE_DIRTY;
+        flags |= PAGE_WRITTEN;
         fast &= !(flags & PAGE_CODE);
     }
     return fast;

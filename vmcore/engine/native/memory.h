@@ -8,8 +8,10 @@ struct Cpu;
 enum class RegionKind : u8 { RAM, ROM, DEVICE };
 enum : u8 {
     PAGE_CODE = 1,     // decoded blocks lie in it
-    PAGE_DIRTY = 2,    // written since the bits were last cleared
-    PAGE_TOUCHED = 4,  // set when PAGE_DIRTY is cleared: pages with neither were never written and are zero
+    PAGE_DIRTY = 2,    // written since reader 0 of dirty_pages last cleared the bits
+    PAGE_TOUCHED = 4,  // set when a dirty bit is cleared: pages without any of them were never written and are zero
+    PAGE_DIRTY_1 = 8,  // written since reader 1 last cleared the bits
+    PAGE_WRITTEN = PAGE_DIRTY | PAGE_DIRTY_1,
 };
 
 struct Region {

@@ -179,7 +179,7 @@ void fill(Cpu &cpu, u64 lin, u64 pa, Access access, TlbSet set, const Region *re
     e.read = page;
     if (access == ACCESS_WRITE && region->kind == RegionKind::RAM) {
         u8 &flags = region->page_flags[offset >> 12];
-        flags |= PAGE_DIRTY;
+        flags |= PAGE_WRITTEN;
         if (!(flags & PAGE_CODE)) e.write = page;
     }
 }

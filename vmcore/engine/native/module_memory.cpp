@@ -242,7 +242,7 @@ PyObject *memory_map_ram(PyObject *o, PyObject *args, PyObject *kwargs) {
         }
         if (contents.len) {
             std::memcpy(block->host, contents.buf, size_t(contents.len));
-            std::memset(block->flags, PAGE_DIRTY, (u64(contents.len) + PAGE - 1) / PAGE);
+            std::memset(block->flags, PAGE_WRITTEN, (u64(contents.len) + PAGE - 1) / PAGE);
         }
         if (contents.obj) PyBuffer_Release(&contents);
         // What lent memory holds is not known, and others may write to it at any time: every page counts as written.
@@ -417,7 +417,7 @@ PyObject *memory_load(PyObject *o, PyObject *const *args, Py_ssize_t count) {
         const Region *r = m->memory->find(pa + done);
         u64 offset = pa + done - r->start, part = std::min(size - done, r->size - offset);
         note_store(*m->memory, *r, offset, part);
-        for (u64 page = offset / PAGE; page <= (offset + part - 1) / PAGE; page++) r->page_flags[page] |= PAGE_DIRTY;
+        for (u64 page = offset / PAGE; page <= (offset + part - 1) / PAGE; page++) r->page_flags[page] |= PAGE_WRITTEN;
         std::memcpy(r->host + offset, static_cast<const u8 *>(data.buf) + done, part);
         done += part;
     }
@@ -435,12 +435,14 @@ bool append_address(PyObject *list, u64 pa) {
 }
 
 PyObject *memory_dirty_pages(PyObject *o, PyObject *args, PyObject *kwargs) {
-    static const char *names[] = {"start", "size", "clear", nullptr};
+    static const char *names[] = {"start", "size", "clear", "reader", nullptr};
     PyMemory *m = self_of(o);
     PyObject *start_o = nullptr, *size_o = nullptr;
-    int clear = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$p:dirty_pages", const_cast<char **>(names), &start_o, &size_o, &clear))
+    int clear = 1, reader = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$pi:dirty_pages", const_cast<char **>(names), &start_o, &size_o, &clear, &reader))
         return nullptr;
+    if (reader < 0 || reader > 1) return PyErr_Format(PyExc_ValueError, "reader=%d: expected 0 or 1", reader);
+    const u8 bit = reader ? PAGE_DIRTY_1 : PAGE_DIRTY;
     u64 start = 0, size = ADDRESS_LIMIT;
     if ((start_o && unsigned_argument(start_o, "start", ADDRESS_LIMIT, &start) < 0) ||
         (size_o && unsigned_argument(size_o, "size", ADDRESS_LIMIT, &size) < 0) || !require_parked(m))
@@ -456,14 +458,14 @@ PyObject *memory_dirty_pages(PyObject *o, PyObject *args, PyObject *kwargs) {
             u64 last = std::min(r.size, end - r.start + PAGE - 1) / PAGE;
             for (u64 page = first; page < last; page++) {
                 u8 &flags = r.page_flags[page];
-                if (!(flags & PAGE_DIRTY)) continue;
+                if (!(flags & bit)) continue;
                 if (pass == 0) {
                     if (!append_address(list, r.start + page * PAGE)) {
                         Py_DECREF(list);
                         return nullptr;
                     }
                 } else {
-                    flags = u8((flags & ~PAGE_DIRTY) | PAGE_TOUCHED);
+                    flags = u8((flags & ~bit) | PAGE_TOUCHED);
                     tlb_drop_write(*m->memory, r.host + page * PAGE);
                 }
             }
@@ -489,7 +491,7 @@ template <class F> void each_used_page(PyMemory *m, F visit) {
                 page += 7;
                 continue;
             }
-            if (!(r.page_flags[page] & (PAGE_DIRTY | PAGE_TOUCHED))) continue;
+            if (!(r.page_flags[page] & (PAGE_WRITTEN | PAGE_TOUCHED))) continue;
             const u8 *host = r.host + page * PAGE;
             if (!is_zero(host) && !visit(r.start + page * PAGE, host)) return;
         }
@@ -608,7 +610,8 @@ PyMethodDef memory_methods[] = {
     {"write", FAST(memory_write), "write(address, data): as a bus master; ROM, device space and holes swallow it."},
     {"load", FAST(memory_load), "load(address, data): writes RAM and ROM; ValueError where there is neither."},
     {"dirty_pages", KEYWORDS(memory_dirty_pages),
-     "dirty_pages(start=0, size=2**52, *, clear=True) -> addresses of the pages written since they were last cleared."},
+     "dirty_pages(start=0, size=2**52, *, clear=True, reader=0) -> addresses of the pages written since this reader (0 or 1) last "
+     "cleared them."},
     {"used_pages", memory_used_pages, METH_NOARGS, "used_pages() -> addresses of the pages of RAM and ROM that are not all zeros."},
     {"digest", memory_digest, METH_NOARGS, "digest() -> 16 bytes that depend on every byte of RAM and ROM and its address."},
     {"set_port_handlers", KEYWORDS(memory_set_port_handlers),
