@@ -6,13 +6,12 @@ And the check of what marked tests claim to show.
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import pytest
+from guest_kit import MakeInitramfs, module_files, require
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev
@@ -35,16 +34,6 @@ def conformance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     with witness(monkeypatch) as seen:
         yield
     assert names <= seen, f"did not happen: {', '.join(sorted(names - seen))}"
-
-
-def require(found: Path | None, what: str) -> Path:
-    """The file, or a skip that says what is missing; a failure where guests are required."""
-    if found is None:
-        reason = f"no {what} on this machine (Debian: apt-get install {what})"
-        if os.environ.get("VMCORE_REQUIRE_GUESTS"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 def newest(pattern: str) -> Path | None:
@@ -88,40 +77,6 @@ def cpio(files: dict[str, tuple[int, bytes]]) -> bytes:
         archive += bytes(-len(archive) % 4) + data
         archive += bytes(-len(archive) % 4)
     return bytes(archive)
-
-
-class MakeInitramfs(Protocol):
-    """initramfs(script, kernel=, modules=, files=) -> an initial RAM disk with these files, whose /init mounts /proc,
-    /sys and /dev, loads the kernel's modules and those that they depend on, and then runs the script.
-    """
-
-    def __call__(
-        self,
-        script: str,
-        *,
-        kernel: Path | None = None,
-        modules: Sequence[str] = (),
-        files: Mapping[str, tuple[int, bytes]] | None = None,
-    ) -> bytes: ...
-
-
-def module_files(kernel: Path, names: Sequence[str]) -> list[Path]:
-    """The files of modules of a kernel in /boot, each behind those that it depends on (modules.dep(5)).  A name that
-    the kernel has built in gives no file.
-    """
-    root = Path("/lib/modules") / kernel.name.removeprefix("vmlinuz-")
-    require(root if root.is_dir() else None, f"modules of {kernel.name}")
-    needs = dict(line.split(":", 1) for line in (root / "modules.dep").read_text().splitlines())
-    paths = {Path(path).name.split(".ko")[0].replace("-", "_"): path for path in needs}
-    built_in = {Path(line).stem.replace("-", "_") for line in (root / "modules.builtin").read_text().splitlines()}
-    found: list[Path] = []
-    for name in (name.replace("-", "_") for name in names):
-        if name in built_in:
-            continue
-        for path in [*reversed(needs[paths[name]].split()), paths[name]]:
-            if root / path not in found:
-                found.append(root / path)
-    return found
 
 
 @pytest.fixture(scope="session")

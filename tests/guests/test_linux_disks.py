@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import MakeInitramfs, require
+from guest_kit import MakeInitramfs, require
 
 from vmcore import Disk, RunState, ShutdownCause, ShutdownRequested, VirtualMachine
 from vmcore.block.node import Fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import MakeInitramfs
+from guest_kit import MakeInitramfs
 
 from vmcore import Reset, ShutdownCause, VirtualMachine
 from vmcore.model.events import MemoryFailure, MemoryFailureAction, Watchdog

@@ -9,7 +9,7 @@ from vmcore import Powerdown, ShutdownCause, ShutdownRequested, VirtualMachine
 
 if TYPE_CHECKING:
     # For type checkers alone: when all tests are collected together another conftest has the name.
-    from conftest import MakeInitramfs
+    from guest_kit import MakeInitramfs
 
 
 async def test_the_guest_switches_itself_off_when_its_power_button_is_pressed(
