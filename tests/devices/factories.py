@@ -27,6 +27,7 @@ from vmcore.devices.debugcon import Debugcon
 from vmcore.devices.dma8237 import Dma8237
 from vmcore.devices.fdc82077 import Fdc82077
 from vmcore.devices.fw_cfg import FwCfg
+from vmcore.devices.hpet import Hpet
 from vmcore.devices.hyperv_crash import MSRS, HyperVCrash
 from vmcore.devices.i440fx import I440fx
 from vmcore.devices.i6300esb import I6300EsbWatchdog
@@ -340,6 +341,14 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         outside=lambda apic, random: apic.set_input(random.randrange(24), random.random() < 0.5),
     ),
     FwCfg: Factory(_fw_cfg, 12),
+    Hpet: Factory(
+        lambda a: Hpet(a.clock, a.line("irq0"), a.line("irq8"), [a.told(f"input{n}") for n in range(24)], 0xFF0104),
+        0x400,
+        (1, 2, 4, 8),
+        kept=("legacy",),
+        outside=lambda chip, random: random.choice((chip.pit, chip.rtc)).set(random.random() < 0.5),
+        pause=100_000,
+    ),
     I440fx: Factory(_i440fx, 4),
     LocalApic: Factory(_local_apic, 0x400, (1, 2, 4, 8), outside=_processor),
     PciHost: Factory(lambda a: PciHost(_pci(a).bus), 8),

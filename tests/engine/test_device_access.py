@@ -13,7 +13,7 @@ import pytest
 
 from vmcore.engine import Cpu, PhysicalMemory
 from vmcore.engine.registers import RunExit
-from vmcore.hardware import COLLECT, KEEP, READ, WRITE, Cells
+from vmcore.hardware import COLLECT, KEEP, READ, WRITE, Cells, Counter
 from vmcore.model.errors import UsageError
 
 CODE = 0x1000
@@ -427,3 +427,31 @@ def test_another_python_thread_gets_on_while_a_guest_polls_a_port() -> None:
     bench.run(bytes.fromhex("ec ebfd"), 1 << 40)
     thread.join()
     assert turns == 2000
+
+
+def test_a_counter_is_read_without_python_while_it_runs() -> None:
+    bench = Bench()
+    counter = Counter(offset=0, size=4, hz=3_579_545, bits=24)
+    bench.map(None, counter=counter.description)
+    assert bench.input(0x80, 4) == 0xFFFF_FFFE
+    counter.run(5, 1_000)
+    for now in (1_000, 1_000_000_000, 123_456_789_012, 1 << 62):
+        bench.cpu.set_time(now)
+        # The time of the access itself: no instruction has been retired before it.
+        expected = 5 + (now - 1_000) * 3_579_545 // 1_000_000_000 & 0xFF_FFFF
+        assert bench.input(0x80, 4) == expected
+        bench.cpu.set_time(now)
+        assert bench.input(0x81, 2) == expected >> 8 & 0xFFFF
+    assert len(bench.calls) == 1
+    counter.stop()
+    bench.input(0x80, 4)
+    assert len(bench.calls) == 2
+
+
+def test_counters_are_checked() -> None:
+    memory = PhysicalMemory()
+    with pytest.raises(TypeError, match="counter"):
+        memory.map_device(0, 16, None, None, counter=5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="counter"):
+        memory.map_device(0, 16, None, None, counter=(0, 8, bytearray(8)))
+    assert memory.regions() == []

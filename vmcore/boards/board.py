@@ -243,6 +243,7 @@ class Board(ABC):
                         cells=device.cells.buffers,
                         readers=device.readers(),
                         writers=device.writers(),
+                        counter=None if device.counter is None else device.counter.description,
                     )
         for claimed in self.ports.ranges:
             self.connect_ports(claimed)
@@ -276,6 +277,7 @@ class Board(ABC):
             cells=device.cells.buffers,
             readers=device.readers(),
             writers=device.writers(),
+            counter=None if device.counter is None else device.counter.description,
         )
 
     def _disconnect_ports(self, claimed: PortRange) -> None:

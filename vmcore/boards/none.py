@@ -44,6 +44,7 @@ def none_layout(
         acpi=False,
         pci=False,
         cpu_hotplug=0,
+        hpet=0,
     )
 
 

@@ -41,9 +41,10 @@ from vmcore.devices.coprocessor import Coprocessor
 from vmcore.devices.cpu_hotplug import LEGACY_PORTS
 from vmcore.devices.dma8237 import Dma8237
 from vmcore.devices.fw_cfg import FwCfg
+from vmcore.devices.hpet import Hpet
 from vmcore.devices.i440fx import I440fx
 from vmcore.devices.i8042 import I8042
-from vmcore.devices.ioapic import IoApic
+from vmcore.devices.ioapic import PINS, IoApic
 from vmcore.devices.local_apic import MASKED, LocalApic
 from vmcore.devices.pci_host import PciHost
 from vmcore.devices.pic8259 import Pic8259
@@ -97,6 +98,7 @@ APIC_ORDER: Final = 0
 """Local APICs hide everything that moves: the processor does not ask outside."""
 POST_PORT: Final = 0x80
 FW_CFG_PORT: Final = 0x510
+HPET_SIZE: Final = KIB
 SOUTH_BRIDGE: Final = 1
 PIRQ_ROUTES: Final = (10, 10, 11, 11)
 PCI_MEMORY_END: Final = 0x40_0000
@@ -389,14 +391,26 @@ class PcBoard(Board):
 
     # --- timers
 
+    hpet_routes = 0xF0_0000
+    """Inputs of the IOAPIC that nothing else uses, for the HPET."""
+
     def _build_timers(self) -> None:
         services = self.services
-        self.pit = Pit8254(irq=self.isa_irq(TIMER_IRQ, "timer"), clock=services.clock)
+        self.hpet = Hpet(
+            services.clock,
+            self.isa_irq(TIMER_IRQ, "timer"),
+            self.isa_irq(RTC_IRQ, "rtc"),
+            [self.ioapic.input(number) for number in range(PINS)],
+            self.hpet_routes,
+        )
+        self.add("/machine/hpet", self.hpet)
+        self.memory_map.add(Mmio(self.layout.hpet, HPET_SIZE, "hpet", self.hpet))
+        self.pit = Pit8254(irq=self.hpet.pit, clock=services.clock)
         self.add("/machine/pit", self.pit)
         self.ports.claim(0x40, 4, self.pit, "8254")
         self.ports.claim(0x61, 1, self.pit, "system control port B", 4)
         self.rtc = RtcMc146818(
-            irq=self.isa_irq(RTC_IRQ, "rtc"),
+            irq=self.hpet.rtc,
             clock=services.clock,
             emit=services.emit,
             start=services.rtc,

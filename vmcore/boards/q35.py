@@ -40,6 +40,7 @@ class Q35Board(PcBoard):
     """A PC with a Q35 and an ICH9."""
 
     ide_place = 1, 0  # A device of its own: nothing else of a PIIX is there.
+    hpet_routes = 0  # All inputs are in use: legacy replacement alone.
 
     def build_bridges(self) -> None:
         # The bridge decides where the ports of the power management are, so it is plugged in once those are built.

@@ -15,7 +15,7 @@ from typing import final
 
 from attrs import define, field, frozen
 
-from vmcore.hardware import RO, Clock, Device, IrqLine, Register, Timer, ns_from_ticks, ticks_from_ns
+from vmcore.hardware import RO, Clock, Counter, Device, IrqLine, Register, Timer, ns_from_ticks, ticks_from_ns
 
 PM_TIMER_HZ = 3_579_545
 
@@ -111,6 +111,8 @@ class AcpiPm(Device[AcpiPmState]):
 
     def __attrs_post_init__(self) -> None:
         self._timer = self.clock.timer(self._carry, "acpi-pm")
+        count = Counter(AcpiPm.PM_TMR.offset, AcpiPm.PM_TMR.size, PM_TIMER_HZ, self.timer_bits)
+        self.count_by(count).run(0, 0)
         self._carries = self._carries_now()
 
     # Events from outside

@@ -88,6 +88,8 @@ class PlatformLayout:
     local_apic: int = 0xFEE0_0000
     io_apic: int = 0xFEC0_0000
     io_apic_id: int = 0
+    hpet: int = 0xFED0_0000
+    """High precision event timers; 0 where there are none."""
 
     pm1_event: int = 0x600
     pm1_control: int = 0x604

@@ -11,9 +11,10 @@ other reads.
 
 from __future__ import annotations
 
+import struct
 from typing import Final, final
 
-__all__ = ["COLLECT", "KEEP", "READ", "WRITE", "Cells"]
+__all__ = ["COLLECT", "KEEP", "READ", "WRITE", "Cells", "Counter"]
 
 READ: Final = 1
 """A read gives the value, and that is all it does."""
@@ -47,3 +48,38 @@ class Cells:
     def buffers(self) -> tuple[bytearray, bytearray, bytearray, bytearray]:
         """What the engine is given.  It holds on to them: their sizes are fixed."""
         return self.values, self.rules, self.writable, self.clears
+
+
+_STATE: Final = struct.Struct("=5Q")
+
+
+@final
+class Counter:
+    """A register that counts guest time, and which the engine reads without Python while it runs.
+
+    `size` bytes at `offset`, counting up at `hz` in `bits` bits.  A read of the register by the device itself gives the
+    same: `value + ticks_from_ns(now - since)`.
+    """
+
+    __slots__ = ("_hz", "_mask", "offset", "size", "state")
+
+    def __init__(self, offset: int, size: int, hz: int, bits: int) -> None:
+        self.offset = offset
+        self.size = size
+        self._hz = hz
+        self._mask = (1 << bits) - 1
+        self.state = bytearray(_STATE.size)
+        """What the engine is given.  It holds on to it."""
+
+    def run(self, value: int, since: int) -> None:
+        """Count from `value`, which it had at guest time `since`."""
+        _STATE.pack_into(self.state, 0, 1, value & self._mask, since, self._hz, self._mask)
+
+    def stop(self) -> None:
+        """Let the device be asked."""
+        self.state[:] = bytes(_STATE.size)
+
+    @property
+    def description(self) -> tuple[int, int, bytearray]:
+        """What `map_device` and `map_port` take."""
+        return self.offset, self.size, self.state

@@ -220,6 +220,7 @@ class MemoryDecoder(_Decoder):
                     cells=device.cells.buffers,
                     readers=device.readers(),
                     writers=device.writers(),
+                    counter=None if device.counter is None else device.counter.description,
                 )
             case HiddenMemory(home=home, read_only=read_only):
                 self.memory.map_alias(start, size, home + skip, rom=read_only)

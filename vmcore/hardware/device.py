@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import cache, partial
 from typing import Any, Generic, TypeVar, final
 
-from vmcore.hardware.cells import READ, WRITE, Cells
+from vmcore.hardware.cells import READ, WRITE, Cells, Counter
 from vmcore.hardware.registers import Access, Register
 
 S = TypeVar("S")
@@ -26,10 +26,12 @@ class Device(ABC, Generic[S]):
     bytes where there is no register read as ones and swallow writes.
     """
 
-    __slots__ = ("_readers", "_writers", "cells", "write_only")
+    __slots__ = ("_readers", "_writers", "cells", "counter", "write_only")
 
     cells: Cells
     """Stored values of the registers that a guest can read, and what the engine may do with them by itself."""
+    counter: Counter | None
+    """A register that counts guest time, for the engine to read by itself; made before the device is connected."""
     write_only: bytearray
     """Stored values of the others.  They may be at the same offsets."""
 
@@ -37,6 +39,7 @@ class Device(ABC, Generic[S]):
         span = max((register.offset + register.size for register in self.registers()), default=0)
         self.cells = cells = Cells(span)
         self.write_only = bytearray(span)
+        self.counter = None
         self._readers: dict[tuple[int, int], Callable[[], int]] = {}
         self._writers: dict[tuple[int, int], Callable[[int], None]] = {}
         # A device with dispatch of its own may mean something else by its registers than their declarations say.
@@ -71,6 +74,11 @@ class Device(ABC, Generic[S]):
     def register_values(self) -> MutableMapping[str, int]:
         """Stored values of declared registers, by name."""
         return _RegisterValues(self)
+
+    def count_by(self, counter: Counter) -> Counter:
+        """Let the engine read a register that counts guest time.  Before the device is connected."""
+        self.counter = counter
+        return counter
 
     # What a device owes
 

@@ -347,6 +347,7 @@ void reset_cpu(Cpu &cpu, bool init);  // power-on / RESET, or INIT (keeps what I
 // msr.cpp
 u64 read_msr(Cpu &cpu, u32 index);             // raises #GP
 void write_msr(Cpu &cpu, u32 index, u64 value);
+u64 guest_ns(Cpu &cpu);
 u64 tsc_now(Cpu &cpu);
 u64 guest_ns(Cpu &cpu);
 inline u64 retired(const Cpu &cpu) { return cpu.run_end - u64(cpu.budget); }

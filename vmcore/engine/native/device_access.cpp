@@ -21,6 +21,25 @@ bool Cells::hold(PyObject *const buffers[4]) {
     return true;
 }
 
+bool Counter::hold(PyObject *description) {
+    PyObject *offset_o, *size_o, *state;
+    u64 bytes;
+    if (!PyTuple_Check(description)) {
+        PyErr_Format(PyExc_TypeError, "counter: expected (offset, size, state), not %.100s", Py_TYPE(description)->tp_name);
+        return false;
+    }
+    if (!PyArg_ParseTuple(description, "OOO;counter: expected (offset, size, state)", &offset_o, &size_o, &state) ||
+        unsigned_argument(offset_o, "counter offset", ~u64(0) >> 8, &offset) < 0 ||
+        unsigned_argument(size_o, "counter size", 8, &bytes) < 0 || PyObject_GetBuffer(state, &held, PyBUF_WRITABLE) < 0)
+        return false;
+    size = unsigned(bytes);
+    if (std::size_t(held.len) != sizeof(State) || (reinterpret_cast<std::uintptr_t>(held.buf) & 7)) {
+        PyErr_Format(PyExc_ValueError, "counter: expected a state of %zu aligned bytes", sizeof(State));
+        return false;
+    }
+    return true;
+}
+
 const DeviceAccess::Direct *DeviceAccess::find(u64 offset, unsigned size) const {
     const u64 place = place_of(offset, size);
     auto at = std::lower_bound(direct.begin(), direct.end(), place, [](const Direct &d, u64 p) { return d.place < p; });
@@ -106,6 +125,10 @@ bool parse_access(const AccessArguments &given, DeviceAccess *out) {
                 return false;
             out->cells = std::make_unique<Cells>();
             if (!out->cells->hold(buffers)) return false;
+        }
+        if (given.counter && given.counter != Py_None) {
+            out->counter = std::make_unique<Counter>();
+            if (!out->counter->hold(given.counter)) return false;
         }
         return parse_direct(given.readers, "readers", &DeviceAccess::Direct::read, out) &&
                parse_direct(given.writers, "writers", &DeviceAccess::Direct::write, out);

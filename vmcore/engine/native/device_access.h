@@ -65,11 +65,39 @@ struct Cells {
     }
 };
 
+// vmcore.hardware.Counter: a register that counts guest time, worked out without Python while it runs.
+struct Counter {
+    struct State {
+        u64 running;  // else Python is asked
+        u64 value;    // at guest time `since`
+        u64 since;    // ns
+        u64 hz, mask;
+    };
+    u64 offset = 0;
+    unsigned size = 0;
+    Py_buffer held = {};
+    ~Counter() {
+        if (held.obj) PyBuffer_Release(&held);
+    }
+    bool hold(PyObject *description);  // (offset, size, buffer of a State); false with an exception set
+    bool answers(u64 at, unsigned bytes) const {
+        return at >= offset && at - offset + bytes <= size && static_cast<const State *>(held.buf)->running;
+    }
+    u64 read(u64 now, u64 at, unsigned bytes) const {
+        constexpr u64 SECOND = 1000000000;
+        const State &s = *static_cast<const State *>(held.buf);
+        const u64 ns = now - s.since, ticks = ns / SECOND * s.hz + ns % SECOND * s.hz / SECOND;
+        const u64 v = ((s.value + ticks) & s.mask) >> 8 * (at - offset);
+        return bytes == 8 ? v : v & ((u64(1) << 8 * bytes) - 1);
+    }
+};
+
 // What answers for a range of ports or memory.
 struct DeviceAccess {
     u64 shift = 0;                           // the device's offset of the first port or byte; the offsets below include it
     Ref read, write, read_bulk, write_bulk;  // read(offset, size), write(offset, value, size), ...
     std::unique_ptr<Cells> cells;
+    std::unique_ptr<Counter> counter;
     struct Direct {
         u64 place;                           // place_of(offset, size)
         Ref read, write;                     // read(), write(value): for just this register
@@ -86,7 +114,7 @@ struct DeviceAccess {
 // Takes the arguments that map_port() and map_device() have in common; nullptr for those not given.  False with an exception set.
 struct AccessArguments {
     PyObject *read = nullptr, *write = nullptr, *read_bulk = nullptr, *write_bulk = nullptr, *offset = nullptr, *cells = nullptr,
-             *readers = nullptr, *writers = nullptr;
+             *readers = nullptr, *writers = nullptr, *counter = nullptr;
 };
 bool parse_access(const AccessArguments &given, DeviceAccess *out);
 

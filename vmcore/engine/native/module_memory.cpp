@@ -258,13 +258,13 @@ PyObject *memory_map_ram(PyObject *o, PyObject *args, PyObject *kwargs) {
 }
 
 PyObject *memory_map_device(PyObject *o, PyObject *args, PyObject *kwargs) {
-    static const char *names[] = {"start", "size", "read", "write", "offset", "cells", "readers", "writers", nullptr};
+    static const char *names[] = {"start", "size", "read", "write", "offset", "cells", "readers", "writers", "counter", nullptr};
     PyMemory *m = self_of(o);
     PyObject *start_o, *size_o;
     AccessArguments given;
     DeviceAccess access;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|$OOOO:map_device", const_cast<char **>(names), &start_o, &size_o, &given.read,
-                                     &given.write, &given.offset, &given.cells, &given.readers, &given.writers))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|$OOOOO:map_device", const_cast<char **>(names), &start_o, &size_o, &given.read,
+                                     &given.write, &given.offset, &given.cells, &given.readers, &given.writers, &given.counter))
         return nullptr;
     u64 start, size;
     if (unsigned_argument(start_o, "start", ~u64(0), &start) < 0 || unsigned_argument(size_o, "size", ~u64(0), &size) < 0 ||
@@ -598,10 +598,12 @@ PyMethodDef memory_methods[] = {
      "map_ram(start, size, *, rom=False, contents=None, buffer=None): host memory, lazily zero.  Whole pages.  ROM swallows the "
      "guest's writes.  buffer: writable memory of somebody else's to use instead, as it is; it is held until it is unmapped."},
     {"map_device", KEYWORDS(memory_map_device),
-     "map_device(start, size, read, write, *, offset=0, cells=None, readers=None, writers=None): read(offset, size) -> int and "
+     "map_device(start, size, read, write, *, offset=0, cells=None, readers=None, writers=None, counter=None): read(offset, size) -> "
+     "int and "
      "write(offset, value, size) answer the guest, offsets counted from `offset`.  cells: (values, rules, writable, clears), the "
      "registers that the engine serves by itself (see vmcore.hardware.Cells); readers, writers: {(offset, size): callable}, "
-     "asked instead with () or (value)."},
+     "asked instead with () or (value).  counter: (offset, size, state), a register that counts guest time (see "
+     "vmcore.hardware.Counter)."},
     {"map_alias", KEYWORDS(memory_map_alias),
      "map_alias(start, size, target, *, rom=False): shows the RAM or ROM at target once more; rom makes this view read-only."},
     {"unmap", KEYWORDS(memory_unmap), "unmap(start, size): takes out the region that was mapped exactly there."},
@@ -617,8 +619,8 @@ PyMethodDef memory_methods[] = {
     {"set_port_handlers", KEYWORDS(memory_set_port_handlers),
      "set_port_handlers(read, write, read_bulk=None, write_bulk=None): for ports that nobody mapped; offsets are port numbers."},
     {"map_port", KEYWORDS(memory_map_port),
-     "map_port(port, count, read, write, read_bulk=None, write_bulk=None, *, offset=0, cells=None, readers=None, writers=None): the last "
-     "four as for map_device; write_bulk also gets the bytes that cells let the engine collect."},
+     "map_port(port, count, read, write, read_bulk=None, write_bulk=None, *, offset=0, cells=None, readers=None, writers=None, counter=None): "
+     "the last five as for map_device; write_bulk also gets the bytes that cells let the engine collect."},
     {"unmap_port", KEYWORDS(memory_unmap_port), "unmap_port(port, count): takes back what was mapped exactly there."},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -651,6 +653,7 @@ u64 device_read(Memory &memory, Cpu *cpu, const Region &region, u64 offset, unsi
     const DeviceAccess &access = (*m->mappings)[id].access;
     offset += access.shift;
     if (const Cells *cells = access.cells.get(); cells && cells->rule(offset, size) & Cells::READ) return cells->value(offset, size);
+    if (access.counter && cpu && access.counter->answers(offset, size)) return access.counter->read(guest_ns(*cpu), offset, size);
     if (UNLIKELY(m->error)) return size == 8 ? ~u64(0) : (u64(1) << 8 * size) - 1;
     Gil gil(m);
     return call_read(m, (*m->mappings)[id].access, offset, size, "memory");

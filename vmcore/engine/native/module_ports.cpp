@@ -63,15 +63,15 @@ PyObject *memory_set_port_handlers(PyObject *o, PyObject *args, PyObject *kwargs
 
 PyObject *memory_map_port(PyObject *o, PyObject *args, PyObject *kwargs) {
     static const char *names[] = {"port",   "count", "read",    "write",   "read_bulk", "write_bulk",
-                                  "offset", "cells", "readers", "writers", nullptr};
+                                  "offset", "cells", "readers", "writers", "counter", nullptr};
     PyMemory *m = self_of(o);
     PyObject *port, *count_o;
     AccessArguments given;
     DeviceAccess access;
     u64 count;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|OO$OOOO:map_port", const_cast<char **>(names), &port, &count_o, &given.read,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|OO$OOOOO:map_port", const_cast<char **>(names), &port, &count_o, &given.read,
                                      &given.write, &given.read_bulk, &given.write_bulk, &given.offset, &given.cells, &given.readers,
-                                     &given.writers) ||
+                                     &given.writers, &given.counter) ||
         unsigned_argument(count_o, "count", 0x10000, &count) < 0 || !parse_access(given, &access))
         return nullptr;
     u16 slot = new_range(m, port, count);
@@ -127,6 +127,11 @@ u32 port_read(Cpu &cpu, u16 port, unsigned size) {
     const u64 offset = r.access.shift + (port - r.first);
     if (const Cells *cells = r.access.cells.get(); cells && cells->rule(offset, size) & Cells::READ) {
         const u32 value = u32(cells->value(offset, size));
+        if (UNLIKELY(!m->collected->bytes.empty()) && ++m->collected->accesses >= Collected::LIMIT) Gil gil(m);
+        return value;
+    }
+    if (const Counter *counter = r.access.counter.get(); counter && counter->answers(offset, size)) {
+        const u32 value = u32(counter->read(guest_ns(cpu), offset, size));
         if (UNLIKELY(!m->collected->bytes.empty()) && ++m->collected->accesses >= Collected::LIMIT) Gil gil(m);
         return value;
     }

@@ -50,6 +50,8 @@ def _content(layout: PlatformLayout, facs_at: int, at: int) -> _Content:
     dsdt_at = place("DSDT", tables.table(b"DSDT", 2, definition_block(layout)))
     addresses = [place("FACP", tables.fadt(layout, facs_at, dsdt_at)), place("APIC", tables.madt(layout))]
     addresses += [place(table[:4].decode(), table) for table in numa.tables(layout)]
+    if layout.hpet:
+        addresses.append(place("HPET", tables.hpet(layout)))
     if layout.ecam:
         addresses.append(place("MCFG", tables.mcfg(layout)))
     place("RSDT", tables.rsdt(addresses))

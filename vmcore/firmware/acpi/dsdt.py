@@ -64,6 +64,8 @@ def _isa_devices(layout: PlatformLayout) -> list[bytes]:
     ]
     if layout.rtc:
         devices.append(_isa("RTC", "PNP0B00", aml.io(0x70, 2), aml.irq(8)))
+    if layout.hpet:
+        devices.append(_isa("HPET", "PNP0103", aml.memory32_fixed(layout.hpet, 0x400)))
     if layout.keyboard:
         devices.append(_isa("KBD", "PNP0303", aml.io(0x60, 1), aml.io(0x64, 1), aml.irq(1)))
         if layout.mouse:

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from vmcore.firmware.platform import PlatformLayout
 
-__all__ = ["GenericAddress", "facs", "fadt", "local_apic", "madt", "mcfg", "rsdp", "rsdt", "table", "xsdt"]
+__all__ = ["GenericAddress", "facs", "fadt", "hpet", "local_apic", "madt", "mcfg", "rsdp", "rsdt", "table", "xsdt"]
 
 OEM_ID = b"VMCORE"
 OEM_TABLE_ID = b"VMCOREPC"
@@ -184,6 +184,13 @@ def fadt(layout: PlatformLayout, facs_address: int, dsdt_address: int) -> bytes:
 def local_apic(number: int, apic_id: int, flags: int) -> bytes:
     """Processor local APIC structure (5.2.12.2)."""
     return struct.pack("<BBBBI", 0, 8, number, apic_id, flags)
+
+
+def hpet(layout: PlatformLayout) -> bytes:
+    """Where the event timers are (IA-PC HPET specification 1.0a, 3.2.4): the first word of their capabilities, their
+    address, the fewest ticks between two interrupts.
+    """
+    return table(b"HPET", 1, struct.pack("<IBBBBQBHB", 0x8086_A201, 0, 0, 0, 0, layout.hpet, 0, 100, 0))
 
 
 def mcfg(layout: PlatformLayout) -> bytes:
