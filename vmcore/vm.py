@@ -32,7 +32,6 @@ from vmcore.engine import Cpu, PhysicalMemory
 from vmcore.hardware.tree import ObjectTree
 from vmcore.machine.actions import Actions
 from vmcore.machine.config import MachineConfig
-from vmcore.machine.keyboard import Keyboard
 from vmcore.machine.machine import Machine, MachineStatistics
 from vmcore.machine.memory_options import object_options
 from vmcore.machine.snapshot import Snapshot
@@ -61,6 +60,7 @@ from vmcore.shell.dump import Dump
 from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
 from vmcore.shell.input import Input
+from vmcore.shell.keyboard import KeyboardFacet
 from vmcore.shell.migration import check_incoming, migrate, migrate_incoming
 from vmcore.shell.moving import Migration
 from vmcore.shell.objects import Objects
@@ -68,6 +68,7 @@ from vmcore.shell.power import PowerControl
 from vmcore.shell.preconfig import Numa, Preconfig
 from vmcore.shell.qom import ObjectModel
 from vmcore.shell.queries import Queries
+from vmcore.shell.screen import Screen
 from vmcore.shell.serial import SerialStream
 from vmcore.shell.snapshots import Snapshots
 from vmcore.shell.sole_error import sole_error
@@ -188,6 +189,8 @@ class VirtualMachine(PowerControl):
         """Keyboard and mouse."""
         self.chardevs: Final = Chardevs(self, chardevs, attach)
         """Character devices: sockets, pseudo terminals, files, ... for serial ports and debug consoles."""
+        self.screen: Final = Screen(self)
+        """What the display adapter shows."""
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> VirtualMachine:
@@ -632,9 +635,10 @@ class VirtualMachine(PowerControl):
         return self._parked_machine("devices").tree
 
     @property
-    def keyboard(self) -> Keyboard:
-        """The keyboard, key by key.  Only while the machine is parked; `send_key` works at any time."""
-        return self._parked_machine("keyboard").keyboard
+    def keyboard(self) -> KeyboardFacet:
+        """Keys by name, while the machine is parked; and whole texts, at any time."""
+        self._open_machine()
+        return KeyboardFacet(self, lambda: self._parked_machine("keyboard").keyboard)
 
     def statistics(self) -> MachineStatistics:
         """Counts since the machine was built.  Only while the machine is parked."""

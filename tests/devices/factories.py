@@ -56,8 +56,13 @@ from vmcore.devices.serial16550 import Serial16550
 from vmcore.devices.serial_backend import SerialBackend
 from vmcore.devices.shadow_memory import SHADOWED, ShadowMemory
 from vmcore.devices.tco import Tco
+from vmcore.devices.vga import StdVga
+from vmcore.devices.vga_memory import VideoMemory
+from vmcore.devices.vga_pci import VgaFunction
 from vmcore.engine import PhysicalMemory
 from vmcore.hardware import Clock, Device, IrqLine
+from vmcore.hardware.decoding import MemoryDecoder
+from vmcore.hardware.memory_map import MemoryMap
 
 
 @define(eq=False)
@@ -295,6 +300,19 @@ def _configuration_of(watchdog: I6300EsbWatchdog, random: Random) -> None:
             watchdog.mmio_write(0xC, value, 2)
 
 
+def _vga(around: Surroundings) -> StdVga:
+    decoder = MemoryDecoder(PhysicalMemory(), MemoryMap())
+    decoder.connect()
+    return StdVga(memory=VideoMemory(decoder))
+
+
+def _vga_function(around: Surroundings) -> Device[Any]:
+    bus = _pci(around)
+    function = VgaFunction(vga=StdVga(memory=VideoMemory(bus.bus.memory)), rom=b"\x55\xaa\x01" + bytes(509))
+    bus.put(function, 2)
+    return function
+
+
 FACTORIES: Mapping[type[Device[Any]], Factory] = {
     AcpiPm: Factory(
         lambda a: AcpiPm(a.line("sci"), a.clock, a.told("sleep")),
@@ -386,6 +404,8 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
         kept=("cmos", "register_a", "register_b", "origin", "offset", "weekday_shift", "touched", "seen", "deadline"),
         pause=1_000_000_000,
     ),
+    StdVga: Factory(_vga, 0x34, (1, 2)),
+    VgaFunction: Factory(_vga_function, 0x1000, (1, 2, 4)),
     Serial16550: Factory(_serial, 8, outside=_cable, pause=200_000),
     Tco: Factory(
         lambda a: Tco(a.clock, a.called("expired"), a.called("smi"), a.called("nmi")),

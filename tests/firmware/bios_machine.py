@@ -55,7 +55,7 @@ class BiosMachine:
     """A `pc` that has booted `disk` and waits for calls."""
 
     def __init__(self, disk: bytes = DISK, *, memory: str = "16M", boots: bool = True) -> None:
-        self.machine = Machine(MachineConfig(bootsector=disk, memory=memory, rtc=START))
+        self.machine = Machine(MachineConfig(bootsector=disk, memory=memory, rtc=START, vga="none"))
         board = self.machine.board
         assert isinstance(board, PcBoard)
         self.board = board

@@ -10,7 +10,7 @@ from vmcore.firmware import linux
 from vmcore.firmware.boot_image import CpuMode
 from vmcore.firmware.image_file import ImageFile
 from vmcore.firmware.linux import LinuxEntry, SetupData
-from vmcore.firmware.linux_header import BootField
+from vmcore.firmware.linux_header import BootField, video_mode
 from vmcore.firmware.platform import MemoryKind, PlatformLayout
 from vmcore.model.errors import ConfigError, ImageError
 from vmcore.model.units import MIB
@@ -234,3 +234,30 @@ def test_machines_of_every_size_get_disjoint_segments_within_their_memory() -> N
         ram = [r for r in layout.memory_map() if r.kind is not MemoryKind.RESERVED]
         for part in parts:
             assert part.rom or any(r.start <= part.address and part.end <= r.end for r in ram), part
+
+
+@pytest.mark.parametrize(
+    ("append", "mode"),
+    [
+        ("quiet", None),
+        ("vga=0x317 quiet", 0x317),
+        ("vga=791", 791),
+        ("vga=0412", 0o412),
+        ("vga=0", 0),
+        ("vga=normal vga=ask", 0xFFFD),
+        ("vga=ext", 0xFFFE),
+        ("vga=nonsense", None),
+        ("vga=0x10000", None),
+        ("video=vga", None),
+    ],
+)
+def test_the_video_mode_of_a_command_line(append: str, mode: int | None) -> None:
+    assert video_mode(append) == mode
+
+
+def test_the_setup_code_runs_where_it_has_a_mode_to_set() -> None:
+    with_screen = PlatformLayout(memory=64 * MIB, text_screen=True)
+    image = linux.load(kernel(), with_screen, append="vga=0x317")
+    assert image.kind == "linux 16-bit"
+    assert linux.load(kernel(), PlatformLayout(memory=64 * MIB), append="vga=0x317").kind != "linux 16-bit"
+    assert linux.load(kernel(), with_screen, append="quiet").kind != "linux 16-bit"

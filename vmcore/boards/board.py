@@ -24,11 +24,12 @@ from vmcore.hardware.ports import PortRange, PortSpace, bulk_ports
 from vmcore.hardware.tree import ObjectTree
 from vmcore.model.events import GuestPanicInformation
 from vmcore.model.run_state import WakeReason
+from vmcore.screen.picture import Picture
 
 if TYPE_CHECKING:
     from vmcore.boards.cpu_slots import CpuSlots
 
-__all__ = ["AddedDevice", "Board", "BoardServices", "Bus", "Watchdog"]
+__all__ = ["AddedDevice", "Board", "BoardServices", "Bus", "ScreenSource", "Watchdog"]
 
 
 @frozen
@@ -107,6 +108,13 @@ class Watchdog(Protocol):
         """Whether it will expire unless the guest does something."""
 
 
+class ScreenSource(Protocol):
+    """What can be looked at."""
+
+    def picture(self, now_ns: int) -> Picture:
+        """What is to be seen at guest time `now_ns`."""
+
+
 class Board(ABC):
     """Devices, wired.  A board is built once; everything on it lives as long as the machine."""
 
@@ -176,6 +184,11 @@ class Board(ABC):
 
     def woken(self, reason: WakeReason) -> None:  # noqa: B027
         """The machine has woken, with the board reset: tell the guest that it did, and why."""
+
+    @property
+    def screen(self) -> ScreenSource | None:
+        """The display adapter; None where there is none."""
+        return None
 
     @property
     def has_keyboard(self) -> bool:
@@ -278,6 +291,7 @@ class Board(ABC):
             readers=device.readers(),
             writers=device.writers(),
             counter=None if device.counter is None else device.counter.description,
+            indexed=[registers.buffers for registers in device.indexed()],
         )
 
     def _disconnect_ports(self, claimed: PortRange) -> None:

@@ -25,11 +25,12 @@ from vmcore.block.drive import DriveKind
 from vmcore.block.raw import DiskBackend, RawDisk, RawDiskState
 from vmcore.block.sectors import DriveSectors
 from vmcore.boards.added import add_devices
-from vmcore.boards.board import AddedDevice, Board, BoardServices, Bus
+from vmcore.boards.board import AddedDevice, Board, BoardServices, Bus, ScreenSource
 from vmcore.boards.cmos import CPUS, SHUTDOWN_CODE, WAKES, cmos_contents
 from vmcore.boards.cpu_slots import CpuSlots
 from vmcore.boards.ide import build_ide
 from vmcore.boards.msrs import give_hyperv
+from vmcore.boards.pc_vga import PcVga
 from vmcore.boards.pci_setup import set_up
 from vmcore.boards.sleep import sleep_types
 from vmcore.buses.pci import PciBus, PciFunction
@@ -42,7 +43,7 @@ from vmcore.devices.cpu_hotplug import LEGACY_PORTS
 from vmcore.devices.dma8237 import Dma8237
 from vmcore.devices.fw_cfg import FwCfg
 from vmcore.devices.hpet import Hpet
-from vmcore.devices.i440fx import I440fx
+from vmcore.devices.i440fx import PAM, I440fx
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ioapic import PINS, IoApic
 from vmcore.devices.local_apic import MASKED, LocalApic
@@ -132,6 +133,7 @@ def pc_layout(
     physical_bits: int = 40,
     acpi: bool = True,
     uuid: bytes = bytes(16),
+    screen: bool = False,
 ) -> PlatformLayout:
     """Where everything is on a `pc` with so much RAM, and so many vCPUs and serial ports."""
     return PlatformLayout(
@@ -143,6 +145,7 @@ def pc_layout(
         physical_bits=physical_bits,
         serial=SERIAL_PORTS[:serials],
         acpi=acpi,
+        text_screen=screen,
     )
 
 
@@ -175,9 +178,13 @@ class PcBoard(Board):
         added: Sequence[AddedDevice] = (),
         firmware: Firmware | None = None,
         hyperv: Sequence[str] = (),
+        *,
+        video_bios: bytes = b"",
     ) -> None:
         super().__init__(services, layout)
         self._firmware = firmware
+        self.pam: tuple[PciFunction[Any], int]
+        """Where the host bridge decides what shows between 640 KiB and 1 MiB: the bridge, and its first register."""
         self._apic_pages: dict[int, Claim] = {}
         self.shared_irqs: dict[int, SharedLine] = {}
         self._map_memory()
@@ -195,6 +202,7 @@ class PcBoard(Board):
         if firmware is not None:
             self._build_fw_cfg(firmware)
         self.buses["isa.0"] = Bus("ISA")
+        self.vga = PcVga(self, video_bios) if layout.text_screen else None
         add_devices(self, added)
         give_hyperv(self, hyperv, APIC_MSRS, self._apic_hooks.__getitem__)
         self._place_apics()
@@ -520,7 +528,9 @@ class PcBoard(Board):
             lines=self.piix3.pirqs,
             route=lambda device, pin: device - 1 + pin & 3,
         )
-        self.plug(I440fx(self.shadow), "/machine/i440fx", 0)
+        bridge = I440fx(self.shadow)
+        self.plug(bridge, "/machine/i440fx", 0)
+        self.pam = bridge, PAM
         self.plug(self.piix3, "/machine/piix3", SOUTH_BRIDGE)
 
     def build_power_function(self) -> None:
@@ -680,12 +690,18 @@ class PcBoard(Board):
         self.a20.raise_()
         self.services.memory.a20 = True
 
+    @property
+    def screen(self) -> ScreenSource | None:
+        return self.vga
+
     def booted(self, image: BootImage) -> None:
         # The system control interrupt is a level: firmware says so in the edge/level register (ACPI 6.5, 5.2.9).
         self.set_level(self.layout.sci_irq)
         self.set_up_pci()
         if self.ide is not None:
             self.ide.enable_channels()
+        if self.vga is not None:
+            self.vga.booted(image)
         for port, value, size in image.port_writes:
             self.ports.write(port, value, size)
         if image.virtual_wire:

@@ -14,7 +14,7 @@ from vmcore.boards.pci_setup import set_up
 from vmcore.buses.pci import PciBus
 from vmcore.devices.ich9_lpc import ACPI_CONTROL, ACPI_ENABLE, PIRQS, PM_BASE, Ich9Lpc, SmiControl, route
 from vmcore.devices.pci_ecam import PciEcam
-from vmcore.devices.q35_mch import PCIEXBAR, Q35Mch
+from vmcore.devices.q35_mch import PAM, PCIEXBAR, Q35Mch
 from vmcore.firmware.platform import PlatformLayout
 
 __all__ = ["Q35Board", "q35_layout"]
@@ -49,6 +49,7 @@ class Q35Board(PcBoard):
         self.add("/machine/ecam", ecam)
         self.mch = Q35Mch(self.shadow, ecam)
         self.plug(self.mch, "/machine/mch", 0)
+        self.pam = self.mch, PAM
 
     def build_power_function(self) -> None:
         smi = SmiControl()

@@ -449,7 +449,7 @@ class PciFunction(Device[S]):
     def _plug(self, bus: PciBus, devfn: int) -> None:
         self.bus, self.devfn = bus, devfn
         for window in self.windows:
-            if isinstance(window.target, HiddenMemory):
+            if isinstance(window.target, HiddenMemory) and window.target.home == 0:  # Not the function's own.
                 rom = window.target.read_only
                 window.memory = window.target = bus.memory.allocate(window.size, rom=rom, contents=window.image)
         pin = self.PCI.interrupt_pin

@@ -205,6 +205,8 @@ def _run_options(given: _Given) -> RunOptions:
         watchdog_action=given.watchdog_action or action["watchdog"],
         name=given.of("name").get("guest"),
         uuid=given.uuid,
+        vga=given.vga or "std",
+        vgabios=given.vgabios,
     )
     return RunOptions(
         config=config,

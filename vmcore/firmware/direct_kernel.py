@@ -10,7 +10,7 @@ from typing import Final
 
 from vmcore.firmware.fw_cfg import DirectKernel
 from vmcore.firmware.image_file import ImageFile
-from vmcore.firmware.linux_header import SetupHeader, is_linux
+from vmcore.firmware.linux_header import BootField, SetupHeader, is_linux, video_mode
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.errors import ImageError
 from vmcore.model.units import KIB
@@ -47,6 +47,9 @@ def cut(kernel: ImageFile, initrd: ImageFile | None, append: str, layout: Platfo
     initrd_at = (end - len(disk)) & ~0xFFF
     if initrd is not None and initrd_at < KERNEL_AT + len(kernel.data) - size:
         raise ImageError(initrd.name, "size", len(disk), f"room for it below {end:#x}, above the kernel")
+    mode = video_mode(append)
+    if mode is not None:
+        struct.pack_into("<H", setup, BootField.VID_MODE, mode)
     setup[0x210] = LOADED_BY_OTHER
     setup[0x211] |= CAN_USE_HEAP
     struct.pack_into("<II", setup, 0x218, initrd_at if disk else 0, len(disk))

@@ -17,7 +17,7 @@ from vmcore.firmware.bios import rom as bios
 from vmcore.firmware.boot_image import BootImage, LoadSegment
 from vmcore.firmware.elf import ElfFile
 from vmcore.firmware.image_file import ImageFile, command_line
-from vmcore.firmware.linux_header import BOOT_FLAG, MAGIC, BootField, LoadFlag, SetupHeader, XLoadFlag
+from vmcore.firmware.linux_header import BOOT_FLAG, MAGIC, BootField, LoadFlag, SetupHeader, XLoadFlag, video_mode
 from vmcore.firmware.modes import device_setup, long_state, memory_types, protected_state
 from vmcore.firmware.placement import LOWEST, Placement
 from vmcore.firmware.platform import PlatformLayout
@@ -66,9 +66,13 @@ def load(
 ) -> BootImage:
     """Loads a bzImage (or zImage).
 
-    entry: None picks the 64-bit entry where kernel and CPU have it, else the 32-bit one, else the real-mode code.
+    entry: None picks the 64-bit entry where kernel and CPU have it, else the 32-bit one, else the real-mode code; that
+    one also where `vga=` in the command line asks for a video mode and there is a screen.
     """
     header = SetupHeader.parse(kernel)
+    mode = video_mode(append)
+    if entry is None and mode is not None and layout.text_screen:
+        entry = LinuxEntry.REAL_MODE  # The setup code is what sets video modes.
     entry = _choose_entry(kernel, layout, header, entry)
     line = command_line(append)
     if len(line) - 1 > header.cmdline_size:
@@ -90,6 +94,8 @@ def load(
         kernel.fail("setup_sects", header.setup_size // 512 - 1, "at most 0x67 sectors of real-mode code")
     _put(parameters, BootField.TYPE_OF_LOADER, 1, UNKNOWN_LOADER)
     _put(parameters, BootField.CODE32_START, 4, address)
+    if mode is not None:
+        _put(parameters, BootField.VID_MODE, 2, mode)
     if initrd is not None:
         _place_initrd(initrd, where, parameters, header.initrd_addr_max)
     line_at = where.low(line, "command line", lowest=LOWEST if real_mode is None else real_mode + REAL_MODE_HEAP_END)

@@ -7,12 +7,13 @@ Source: the kernel's documentation, "The Linux/x86 Boot Protocol" (Documentation
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from typing import Final
 
 from attrs import frozen
 
 from vmcore.firmware.image_file import ImageFile
 
-__all__ = ["BOOT_FLAG", "MAGIC", "BootField", "LoadFlag", "SetupHeader", "XLoadFlag", "is_linux"]
+__all__ = ["BOOT_FLAG", "MAGIC", "BootField", "LoadFlag", "SetupHeader", "XLoadFlag", "is_linux", "video_mode"]
 
 BOOT_FLAG = 0xAA55
 MAGIC = 0x53726448
@@ -54,6 +55,27 @@ class BootField(IntEnum):
     PREF_ADDRESS = 0x258
     INIT_SIZE = 0x260
     E820_TABLE = 0x2D0
+
+
+_MODE_NAMES: Final = {"normal": 0xFFFF, "ext": 0xFFFE, "ask": 0xFFFD}
+
+
+def video_mode(append: str) -> int | None:
+    """The mode that `vga=` on a command line asks the setup code for; the last one counts (boot.rst, "Special Command
+    Line Options").  None without one, or where it is no number.
+    """
+    given = [word.removeprefix("vga=") for word in append.split() if word.startswith("vga=")]
+    if not given:
+        return None
+    text = given[-1].lower()
+    if text in _MODE_NAMES:
+        return _MODE_NAMES[text]
+    base = 16 if text.startswith("0x") else 8 if text.startswith("0") else 10
+    try:
+        number = int(text, base)
+    except ValueError:
+        return None
+    return number if 0 <= number <= 0xFFFF else None
 
 
 class LoadFlag(IntFlag):

@@ -14,7 +14,9 @@ from __future__ import annotations
 import struct
 from typing import Final, final
 
-__all__ = ["COLLECT", "KEEP", "READ", "WRITE", "Cells", "Counter"]
+from attrs import frozen
+
+__all__ = ["COLLECT", "KEEP", "READ", "WRITE", "Cells", "Counter", "IndexedRegisters"]
 
 READ: Final = 1
 """A read gives the value, and that is all it does."""
@@ -25,6 +27,27 @@ KEEP: Final = 4
 COLLECT: Final = 8
 """Bytes written to this port (never to memory) are collected, and come by `write_bulk`: before Python sees anything
 else of the machine, at the end of the run, and at the latest after 256 port accesses that need no Python."""
+
+
+@frozen(eq=False)
+class IndexedRegisters:
+    """Registers behind an index, such as those of display adapters: an index register (a cell) and, one byte on, data.
+
+    offset: of the index register; values: the registers, number 0 at `first`; writable: bits that a write stores, by
+    number; free: bits that may change without the device being asked.  A write that changes any other bit goes to the
+    device, by its own dispatch, and so do reads.
+    """
+
+    offset: int
+    values: bytearray
+    first: int
+    writable: bytes
+    free: bytearray
+
+    @property
+    def buffers(self) -> tuple[int, bytearray, int, bytes, bytearray]:
+        """What the engine is given.  It holds on to them: their sizes are fixed."""
+        return self.offset, self.values, self.first, self.writable, self.free
 
 
 @final

@@ -26,7 +26,7 @@ from vmcore.hardware.device import Device
 from vmcore.hardware.memory_map import MemoryMap
 from vmcore.hardware.ports import PortRange, PortSpace
 
-__all__ = ["Accessors", "Claim", "HiddenMemory", "MemoryDecoder", "PortDecoder", "Registers", "Target"]
+__all__ = ["Accessors", "Claim", "HiddenMemory", "MemoryDecoder", "Planes", "PortDecoder", "Registers", "Target"]
 
 PAGE: Final = 4096
 HOMES: Final = 1 << 51
@@ -65,7 +65,15 @@ class Accessors:
     write: Callable[[int, int, int], None]
 
 
-Target = Registers | HiddenMemory | Accessors
+@frozen(eq=False)
+class Planes:
+    """A VGA's planes in `memory`, answered by the engine as `registers` say (see `vmcore.devices.vga_memory`)."""
+
+    memory: HiddenMemory
+    registers: bytearray
+
+
+Target = Registers | HiddenMemory | Accessors | Planes
 
 
 @frozen(eq=False)
@@ -103,7 +111,7 @@ def _visible(fixed: Iterable[Piece], claims: Sequence[Claim]) -> dict[Piece, Cla
         for piece in free:
             insort(taken, piece)
             first, behind = piece
-            if isinstance(claim.target, HiddenMemory):  # Only whole pages of memory can show.
+            if isinstance(claim.target, HiddenMemory | Planes):  # Only whole pages of memory can show.
                 first, behind = first + -first % PAGE, behind - behind % PAGE
             if first < behind:
                 pieces[first, behind] = claim
@@ -224,6 +232,8 @@ class MemoryDecoder(_Decoder):
                 )
             case HiddenMemory(home=home, read_only=read_only):
                 self.memory.map_alias(start, size, home + skip, rom=read_only)
+            case Planes(memory=planes, registers=registers):
+                self.memory.map_planes(start, size, planes.home, registers, offset=skip)
             case Accessors(read=read, write=write):
                 self.memory.map_device(start, size, read, write, offset=skip)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cache, partial
 from typing import Any, Generic, TypeVar, final
 
-from vmcore.hardware.cells import READ, WRITE, Cells, Counter
+from vmcore.hardware.cells import READ, WRITE, Cells, Counter, IndexedRegisters
 from vmcore.hardware.registers import Access, Register
 
 S = TypeVar("S")
@@ -126,6 +126,10 @@ class Device(ABC, Generic[S]):
     def writers(self) -> Mapping[tuple[int, int], Callable[[int], None]]:
         """What the engine may call, by offset and size, in place of `port_write` and `mmio_write`."""
         return self._writers if self._dispatches("port_write", "mmio_write") else {}
+
+    def indexed(self) -> Sequence[IndexedRegisters]:
+        """Registers behind indices that the engine may write by itself."""
+        return ()
 
     # Declarations
 

@@ -11,12 +11,16 @@ from vmcore.boards.pc import PcBoard, pc_layout
 from vmcore.boards.q35 import Q35Board, q35_layout
 from vmcore.engine.cpu_options import choose_cpu
 from vmcore.engine.models import CpuModel
+from vmcore.firmware import video_bios
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.fw_cfg import Firmware
+from vmcore.firmware.image_file import ImageFile
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.machine.config import MachineConfig
 from vmcore.machine.hyperv import with_hyperv
 from vmcore.machine.memory_options import with_numa
+from vmcore.model.errors import ConfigError
+from vmcore.model.units import MIB
 
 __all__ = ["build_board", "plan_cpu", "plan_layout"]
 
@@ -49,8 +53,25 @@ def _plan_board(config: MachineConfig, model: CpuModel) -> PlatformLayout:
         serials=config.serials,
         long_mode=long_mode,
         physical_bits=model.phys_bits,
+        screen=has_screen(config),
     )
     return q35_layout(layout) if config.board == "q35" else layout
+
+
+def has_screen(config: MachineConfig) -> bool:
+    """Whether there is a display adapter.  Its window, and a copy of its BIOS, lie below 1 MiB of RAM addresses."""
+    return config.vga == "std" and config.memory >= MIB
+
+
+def _video_bios(config: MachineConfig) -> bytes:
+    if config.vgabios is None:
+        return video_bios.find()
+    if isinstance(config.vgabios, bytes):
+        return video_bios.check(ImageFile("<vgabios>", config.vgabios))
+    try:
+        return video_bios.check(ImageFile(str(config.vgabios), config.vgabios.read_bytes()))
+    except OSError as error:
+        raise ConfigError("vgabios", str(config.vgabios), f"a file that can be read ({error.strerror})") from error
 
 
 def build_board(
@@ -75,4 +96,5 @@ def build_board(
     boot_disks = image.disks if image is not None else ()
     disks = {disk.unit: RawDisk.from_bytes(disk.data, read_only=disk.read_only) for disk in boot_disks}
     kind = Q35Board if config.board == "q35" else PcBoard
-    return kind(services, layout, disks, added, firmware, config.hyperv)
+    rom = _video_bios(config) if has_screen(config) else b""
+    return kind(services, layout, disks, added, firmware, config.hyperv, video_bios=rom)

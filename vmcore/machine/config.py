@@ -90,6 +90,10 @@ def _firmware(value: object) -> Image | None:
     return _image("firmware", value)
 
 
+def _vgabios(value: object) -> Image | None:
+    return _image("vgabios", value)
+
+
 def _flat_image(value: object) -> Image:
     image = _image("flat.image", value)
     if image is None:
@@ -331,6 +335,11 @@ class MachineConfig:
     """An image in a CD-ROM drive; in short for a Disk of that kind."""
     serials: int = 1
     """Number of 16550A UARTs, at the PC's usual places."""
+    vga: str = "std"
+    """"std": a VGA with a frame buffer, as QEMU's standard VGA; "none": no display adapter.  Board none has none, and
+    so has a machine with less than 1 MiB."""
+    vgabios: Image | None = field(default=None, converter=_vgabios)
+    """The video BIOS.  None takes the one of SeaBIOS (vgabios-stdvga.bin) where the host has it installed."""
     devices: tuple[DeviceOption, ...] = field(default=(), converter=_devices)
     seed: int = 0
     """Seed of everything random that the guest sees (RDRAND, RDSEED)."""
@@ -361,6 +370,8 @@ class MachineConfig:
         if not isinstance(self.append, str) or "\0" in self.append:
             raise ConfigError("append", self.append, "text without NUL characters")
         _integer("serials", self.serials, 0, MAX_SERIALS, "a number of serial ports")
+        if self.vga not in ("std", "none"):
+            raise ConfigError("vga", self.vga, "std or none")
         _integer("seed", self.seed, 0, (1 << 64) - 1, "a number")
         if self.name is not None and not isinstance(self.name, str):
             raise ConfigError("name", self.name, "text")

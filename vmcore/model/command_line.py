@@ -202,6 +202,8 @@ OPTIONS: Final = (
         ),
         implied="image",
     ),
+    Option(name="vga", metavar="std|none", help="the display adapter", default="std"),
+    Option(name="vgabios", metavar="FILE", help="the video BIOS, instead of SeaBIOS's that is installed"),
     Option(
         name="disk",
         aliases=("drive",),

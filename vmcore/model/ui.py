@@ -13,6 +13,7 @@ from vmcore.model.qkeycode import QKeyCode
 from vmcore.model.wire import Int, Named, branch, enum, struct, union
 
 __all__ = [
+    "ImageFormat",
     "InputAbsEvent",
     "InputAxis",
     "InputBtnEvent",
@@ -170,6 +171,17 @@ class VncDisconnected(Event):
 
     server: VncServerInfo
     client: VncClientInfo
+
+
+# --- screens ---------------------------------------------------------------------------------------------------------
+
+
+@enum
+class ImageFormat(StrEnum):
+    """How a picture of the screen is stored."""
+
+    PPM = "ppm"
+    PNG = "png"
 
 
 # --- keys and pointers -----------------------------------------------------------------------------------------------

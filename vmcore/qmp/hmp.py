@@ -6,6 +6,7 @@ gets wrong is said in its output, it is no error of the caller's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, final
 
@@ -19,7 +20,7 @@ from vmcore.model.errors import CommandError, GuestError, UsageError
 from vmcore.model.keyval import OptionError
 from vmcore.model.qkeycode import QKeyCode
 from vmcore.model.run_state import WatchdogAction
-from vmcore.model.ui import IntWrapper, KeyValue, QKeyCodeWrapper
+from vmcore.model.ui import ImageFormat, IntWrapper, KeyValue, QKeyCodeWrapper
 from vmcore.qmp import hmp_block
 from vmcore.qmp.hmp_expression import Format, LineError, Scanner
 from vmcore.qmp.hmp_info import SUBJECTS
@@ -269,6 +270,62 @@ async def _sendkey(monitor: HumanMonitor, text: str) -> str:
     return ""
 
 
+async def _screendump(monitor: HumanMonitor, text: str) -> str:
+    async with monitor.vm.parked() as machine:
+        scan = monitor.scanner(machine, text)
+        path = scan.word("screendump: filename expected")
+        given = scan.word("screendump: string expected") if scan.flag("-f") else "ppm"
+        device = scan.word("") if scan.more else None
+        if scan.more:
+            scan.number()  # The head of the device.
+        _end(scan, "screendump")
+    if given not in tuple(ImageFormat):
+        return f"Error: Invalid parameter '{given}'\n"
+    if device is not None:
+        raise CommandError("DeviceNotFound", f"Device '{device}' not found")
+    await monitor.vm.screen.dump(path, ImageFormat(given))
+    return ""
+
+
+async def _mouse_move(monitor: HumanMonitor, text: str) -> str:
+    async with monitor.vm.parked() as machine:
+        scan = monitor.scanner(machine, text)
+        steps = [scan.word("mouse_move: string expected"), scan.word("mouse_move: string expected")]
+        if scan.more:
+            steps.append(scan.word(""))
+        _end(scan, "mouse_move")
+    dx, dy, dz = (*(_leading_number(step) for step in steps), 0)[:3]
+    if monitor.vm.state.is_live:
+        await monitor.vm.input.move_mouse(dx, dy, dz)
+    return ""
+
+
+def _leading_number(text: str) -> int:
+    """A number as far as there is one: the arguments are words, and anything else in them counts as nothing."""
+    found = re.match(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)", text)
+    return 0 if found is None else int(found.group(), 0) if "x" in found.group().lower() else int(found.group())
+
+
+async def _mouse_button(monitor: HumanMonitor, text: str) -> str:
+    async with monitor.vm.parked() as machine:
+        scan = monitor.scanner(machine, text)
+        buttons = scan.number()
+        _end(scan, "mouse_button")
+    if monitor.vm.state.is_live:
+        await monitor.vm.input.set_buttons(buttons)
+    return ""
+
+
+async def _mouse_set(monitor: HumanMonitor, text: str) -> str:
+    async with monitor.vm.parked() as machine:
+        scan = monitor.scanner(machine, text)
+        index = scan.number()
+        _end(scan, "mouse_set")
+    if index not in [mouse.index for mouse in await monitor.vm.input.mice()]:
+        return f"Mouse at index '{index}' not found\n"
+    return ""  # There is one pointing device at most, and it gets the input already.
+
+
 async def _cpu(monitor: HumanMonitor, text: str) -> str:
     async with monitor.vm.parked() as machine:
         scan = monitor.scanner(machine, text)
@@ -395,12 +452,16 @@ COMMANDS: Final = (
         _mce,
     ),
     _Command("memsave", "addr size file", "write linear memory to a file", _memsave),
+    _Command("mouse_button", "state", "change mouse button state (1=L, 2=M, 4=R)", _mouse_button),
+    _Command("mouse_move", "dx dy [dz]", "move the mouse", _mouse_move),
+    _Command("mouse_set", "index", "choose the mouse that gets the input", _mouse_set),
     _Command("nmi", "", "send an NMI to every vCPU", _plain("nmi", _nmi)),
     _Command("object_add", "type,id=id[,name=value]", "make an object", _object_add),
     _Command("object_del", "id", "unmake an object", _object_del),
     _Command("pmemsave", "addr size file", "write physical memory to a file", _pmemsave),
     _Command("print|p", "/fmt expr", "show the value of an expression", _print),
     _Command("quit|q", "", "switch the machine off", _plain("quit|q", lambda vm: vm.quit())),
+    _Command("screendump", "filename [-f format] [device [head]]", "write the screen to a file", _screendump),
     _Command("sendkey", "keys [hold_ms]", "press keys: sendkey ctrl-alt-f1", _sendkey),
     _Command("stop|s", "", "pause the guest", _plain("stop|s", lambda vm: vm.stop())),
     _Command("system_powerdown", "", "press the power button", _plain("system_powerdown", lambda vm: vm.powerdown())),

@@ -109,6 +109,17 @@ class Input:
                 for what in self._inputs(event):
                     machine.apply(what)
 
+    async def move_mouse(self, dx: int, dy: int, dz: int = 0) -> None:
+        """Move the mouse: to the right, down, and its wheel towards the user.  Nothing happens without a mouse."""
+        async with self._vm.parked() as machine:
+            machine.apply(MouseMove(dx, -dy, dz))
+
+    async def set_buttons(self, state: int) -> None:
+        """Push and let go buttons of the mouse: left, middle, right in bits 0 to 2."""
+        async with self._vm.parked() as machine:
+            for bit, button in enumerate((InputButton.LEFT, InputButton.MIDDLE, InputButton.RIGHT)):
+                machine.apply(MouseButton(button.value, bool(state >> bit & 1)))
+
     @staticmethod
     def _taken(machine: Machine, event: InputEvent) -> bool:
         return machine.board.has_keyboard if isinstance(event, InputKeyEvent) else machine.board.has_mouse

@@ -40,6 +40,21 @@ bool Counter::hold(PyObject *description) {
     return true;
 }
 
+Indexed::~Indexed() {
+    for (Py_buffer &buffer : held)
+        if (buffer.obj) PyBuffer_Release(&buffer);
+}
+
+bool Indexed::hold(PyObject *const buffers[3]) {
+    for (int i = 0; i < 3; i++)
+        if (PyObject_GetBuffer(buffers[i], &held[i], i == 0 ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) return false;
+    if (held[1].len != held[2].len || held[1].len > 256 || first + u64(held[1].len) > u64(held[0].len)) {
+        PyErr_SetString(PyExc_ValueError, "indexed: expected as many masks as free bits, and values for all of them");
+        return false;
+    }
+    return true;
+}
+
 const DeviceAccess::Direct *DeviceAccess::find(u64 offset, unsigned size) const {
     const u64 place = place_of(offset, size);
     auto at = std::lower_bound(direct.begin(), direct.end(), place, [](const Direct &d, u64 p) { return d.place < p; });
@@ -89,6 +104,25 @@ bool parse_direct(PyObject *handlers, const char *name, Ref DeviceAccess::Direct
     return true;
 }
 
+// [(offset, values, first, masks, free)]
+bool parse_indexed(PyObject *given, DeviceAccess *out) {
+    if (!given || given == Py_None) return true;
+    PyObject *items = PySequence_Fast(given, "indexed: expected a sequence");
+    if (!items) return false;
+    bool good = true;
+    for (Py_ssize_t i = 0; good && i < PySequence_Fast_GET_SIZE(items); i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(items, i), *offset, *first, *buffers[3];
+        auto made = std::make_unique<Indexed>();
+        good = PyTuple_Check(item) && PyArg_ParseTuple(item, "OOOOO", &offset, &buffers[0], &first, &buffers[1], &buffers[2]) &&
+               unsigned_argument(offset, "offset", ~u64(0) >> 8, &made->offset) == 0 &&
+               unsigned_argument(first, "first", 1 << 20, &made->first) == 0 && made->hold(buffers);
+        if (good) out->indexed.push_back(std::move(made));
+        else if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "indexed: expected (offset, values, first, masks, free)");
+    }
+    Py_DECREF(items);
+    return good;
+}
+
 PyObject *invoke(PyObject *callable, PyObject **args, std::size_t count) {
     bool good = true;
     for (std::size_t i = 1; i <= count; i++) good = good && args[i];
@@ -131,7 +165,7 @@ bool parse_access(const AccessArguments &given, DeviceAccess *out) {
             if (!out->counter->hold(given.counter)) return false;
         }
         return parse_direct(given.readers, "readers", &DeviceAccess::Direct::read, out) &&
-               parse_direct(given.writers, "writers", &DeviceAccess::Direct::write, out);
+               parse_direct(given.writers, "writers", &DeviceAccess::Direct::write, out) && parse_indexed(given.indexed, out);
     } catch (const std::bad_alloc &) {
         PyErr_NoMemory();
         return false;

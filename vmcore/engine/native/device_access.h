@@ -92,6 +92,28 @@ struct Counter {
     }
 };
 
+// An index register and the data register behind it, as display adapters have them: data writes that only change bits which have no
+// further effect are stored without asking the device (vmcore.hardware.IndexedRegisters).
+struct Indexed {
+    Py_buffer held[3] = {};  // values, and for each the bits that a write stores, and those that may change unasked
+    u64 offset = 0;          // of the index register, a cell; the data register is the next
+    u64 first = 0;           // place of register 0 in values
+    Indexed() = default;
+    Indexed(const Indexed &) = delete;
+    Indexed &operator=(const Indexed &) = delete;
+    ~Indexed();
+    bool hold(PyObject *const buffers[3]);  // false with an exception set
+    // Takes a write, or leaves it to the device.
+    bool store(u8 index, u8 value) const {
+        if (index >= held[1].len) return false;
+        u8 &old = static_cast<u8 *>(held[0].buf)[first + index];
+        const u8 mask = static_cast<const u8 *>(held[1].buf)[index];
+        if ((old ^ value) & mask & ~static_cast<const u8 *>(held[2].buf)[index]) return false;
+        old = u8((old & ~mask) | (value & mask));
+        return true;
+    }
+};
+
 // What answers for a range of ports or memory.
 struct DeviceAccess {
     u64 shift = 0;                           // the device's offset of the first port or byte; the offsets below include it
@@ -103,6 +125,7 @@ struct DeviceAccess {
         Ref read, write;                     // read(), write(value): for just this register
     };
     std::vector<Direct> direct;              // sorted
+    std::vector<std::unique_ptr<Indexed>> indexed;
 
     bool reads() const { return read || !direct.empty(); }
     bool writes() const { return write || !direct.empty(); }
@@ -114,7 +137,7 @@ struct DeviceAccess {
 // Takes the arguments that map_port() and map_device() have in common; nullptr for those not given.  False with an exception set.
 struct AccessArguments {
     PyObject *read = nullptr, *write = nullptr, *read_bulk = nullptr, *write_bulk = nullptr, *offset = nullptr, *cells = nullptr,
-             *readers = nullptr, *writers = nullptr, *counter = nullptr;
+             *readers = nullptr, *writers = nullptr, *counter = nullptr, *indexed = nullptr;
 };
 bool parse_access(const AccessArguments &given, DeviceAccess *out);
 

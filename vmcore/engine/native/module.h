@@ -10,6 +10,7 @@
 
 #include "cpu.h"
 #include "device_access.h"
+#include "planes.h"
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ struct Mapping {
     bool used = false, alias = false;
     std::shared_ptr<HostBlock> block;  // RAM, ROM
     DeviceAccess access;               // DEVICE
+    std::unique_ptr<Planes> planes;    // DEVICE that the engine answers by itself
 };
 struct PortRange {
     u32 first = 0, count = 0;  // count 0: free slot

@@ -316,6 +316,40 @@ PyObject *memory_map_alias(PyObject *o, PyObject *args, PyObject *kwargs) {
     Py_RETURN_NONE;
 }
 
+PyObject *memory_map_planes(PyObject *o, PyObject *args, PyObject *kwargs) {
+    static const char *names[] = {"start", "size", "target", "registers", "offset", nullptr};
+    PyMemory *m = self_of(o);
+    PyObject *start_o, *size_o, *target_o, *registers_o, *offset_o = nullptr;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|$O:map_planes", const_cast<char **>(names), &start_o, &size_o, &target_o,
+                                     &registers_o, &offset_o))
+        return nullptr;
+    u64 start, size, target, skip = 0;
+    if (unsigned_argument(start_o, "start", ~u64(0), &start) < 0 || unsigned_argument(size_o, "size", ~u64(0), &size) < 0 ||
+        unsigned_argument(target_o, "target", ~u64(0), &target) < 0 ||
+        (offset_o && unsigned_argument(offset_o, "offset", ~u64(0) >> 8, &skip) < 0))
+        return nullptr;
+    if (!require_parked(m) || !check_place(m, "planes", start, size, true)) return nullptr;
+    const Region *behind = m->memory->find(target);
+    if (!behind || behind->kind != RegionKind::RAM || behind->start != target)
+        return PyErr_Format(PyExc_ValueError, "planes of 0x%llx: expected the start of a RAM region", static_cast<unsigned long long>(target));
+    try {
+        auto planes = std::make_unique<Planes>();
+        if (PyObject_GetBuffer(registers_o, &planes->shared, PyBUF_WRITABLE) < 0) return nullptr;
+        if (planes->shared.len < Py_ssize_t(Planes::SHARED))
+            return PyErr_Format(PyExc_ValueError, "registers: %zd bytes: expected at least %u", planes->shared.len, unsigned(Planes::SHARED));
+        planes->block = (*m->mappings)[behind->id].block;
+        planes->skip = skip;
+        u32 id = new_mapping(m);
+        insert_region(m, Region{start, size, nullptr, nullptr, RegionKind::DEVICE, id});
+        Mapping &mapping = (*m->mappings)[id];
+        mapping.alias = false;
+        mapping.planes = std::move(planes);
+    } catch (const std::bad_alloc &) {
+        return out_of_memory();
+    }
+    Py_RETURN_NONE;
+}
+
 PyObject *memory_unmap(PyObject *o, PyObject *args, PyObject *kwargs) {
     static const char *names[] = {"start", "size", nullptr};
     PyMemory *m = self_of(o);
@@ -606,6 +640,9 @@ PyMethodDef memory_methods[] = {
      "vmcore.hardware.Counter)."},
     {"map_alias", KEYWORDS(memory_map_alias),
      "map_alias(start, size, target, *, rom=False): shows the RAM or ROM at target once more; rom makes this view read-only."},
+    {"map_planes", KEYWORDS(memory_map_planes),
+     "map_planes(start, size, target, registers, *, offset=0): shows the RAM region that begins at target as a VGA's planes; registers: the buffer "
+     "that says how (see vmcore.devices.vga_memory)."},
     {"unmap", KEYWORDS(memory_unmap), "unmap(start, size): takes out the region that was mapped exactly there."},
     {"regions", memory_regions, METH_NOARGS, "regions() -> list of (start, size, kind), by address."},
     {"read", FAST(memory_read), "read(address, size) -> bytes as a bus master sees them; device space and holes read as ones."},
@@ -650,6 +687,7 @@ u64 device_read(Memory &memory, Cpu *cpu, const Region &region, u64 offset, unsi
     m->mmio_reads++;
     if (cpu) cpu->stats.device_accesses++;
     const u32 id = region.id;  // Python may change the map: the region is gone then
+    if (Planes *planes = (*m->mappings)[id].planes.get()) return planes->read(offset, size);
     const DeviceAccess &access = (*m->mappings)[id].access;
     offset += access.shift;
     if (const Cells *cells = access.cells.get(); cells && cells->rule(offset, size) & Cells::READ) return cells->value(offset, size);
@@ -665,6 +703,7 @@ void device_write(Memory &memory, Cpu *cpu, const Region &region, u64 offset, u6
     if (cpu) cpu->stats.device_accesses++;
     if (UNLIKELY(m->error)) return;
     const u32 id = region.id;
+    if (Planes *planes = (*m->mappings)[id].planes.get()) return planes->write(memory, offset, value, size);
     const DeviceAccess &access = (*m->mappings)[id].access;
     offset += access.shift;
     if (Cells *cells = access.cells.get()) {

@@ -63,15 +63,15 @@ PyObject *memory_set_port_handlers(PyObject *o, PyObject *args, PyObject *kwargs
 
 PyObject *memory_map_port(PyObject *o, PyObject *args, PyObject *kwargs) {
     static const char *names[] = {"port",   "count", "read",    "write",   "read_bulk", "write_bulk",
-                                  "offset", "cells", "readers", "writers", "counter", nullptr};
+                                  "offset", "cells", "readers", "writers", "counter", "indexed", nullptr};
     PyMemory *m = self_of(o);
     PyObject *port, *count_o;
     AccessArguments given;
     DeviceAccess access;
     u64 count;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|OO$OOOOO:map_port", const_cast<char **>(names), &port, &count_o, &given.read,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO|OO$OOOOOO:map_port", const_cast<char **>(names), &port, &count_o, &given.read,
                                      &given.write, &given.read_bulk, &given.write_bulk, &given.offset, &given.cells, &given.readers,
-                                     &given.writers, &given.counter) ||
+                                     &given.writers, &given.counter, &given.indexed) ||
         unsigned_argument(count_o, "count", 0x10000, &count) < 0 || !parse_access(given, &access))
         return nullptr;
     u16 slot = new_range(m, port, count);
@@ -167,6 +167,17 @@ void port_write(Cpu &cpu, u16 port, u32 value, unsigned size) {
             c.bytes.push_back(char(value));
             if (UNLIKELY(++c.accesses >= Collected::LIMIT)) Gil gil(m);
             return;
+        }
+    }
+    for (const auto &pair : r.access.indexed) {
+        if (offset == pair->offset + 1 && size == 1) {
+            if (pair->store(r.access.cells->values()[pair->offset], u8(value))) return;
+        } else if (offset == pair->offset && size == 2) {
+            const u8 index = u8(value) & r.access.cells->writable()[offset];
+            if (pair->store(index, u8(value >> 8))) {
+                r.access.cells->values()[offset] = index;
+                return;
+            }
         }
     }
     if (!r.access.writes()) return;

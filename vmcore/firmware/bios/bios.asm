@@ -280,6 +280,7 @@ post:
 
         call keyboard_setup
         call serial_setup
+        call video_setup
         mov ax, 3
         int 0x10
         call clock_setup
@@ -492,6 +493,63 @@ keyboard_answer:
         loopz .wait
         in al, KBD_DATA
         ret
+
+; A video BIOS at C0000h takes INT 10h over; its entry gets the adapter's PCI address in AX.  Not where the teletype is
+; mirrored: that is done by the handler in here.
+video_setup:
+        test byte [cs:config.flags], MIRROR
+        jnz .none
+        mov ax, 0xC000
+        mov es, ax
+        cmp word [es:0], 0xAA55
+        jne .none
+        mov bx, BIG
+        call segment_limits
+        mov ax, [cs:config.video]
+        call 0xC000:0x0003
+        cli
+        mov bx, SMALL
+        call segment_limits
+        cld
+        mov ax, BDA
+        mov ds, ax
+.none:
+        ret
+
+; Data segments with the limits of descriptor BX and base 0: an initialising ROM reaches registers anywhere.  Changes EAX, BX.
+segment_limits:
+        lgdt [cs:limits_table]
+        mov eax, cr0
+        or al, 1
+        mov cr0, eax
+        jmp short .protected
+.protected:
+        mov ds, bx
+        mov es, bx
+        mov fs, bx
+        mov gs, bx
+        mov ss, bx
+        and al, 0xFE
+        mov cr0, eax
+        jmp short .real
+.real:
+        xor bx, bx
+        mov ds, bx
+        mov es, bx
+        mov fs, bx
+        mov gs, bx
+        mov ss, bx
+        ret
+
+limits_table:
+        dw 3 * 8 - 1
+        dd 0xF0000 + limits
+limits:
+        dq 0
+BIG     equ $ - limits
+        dw 0xFFFF, 0, 0x9200, 0x008F
+SMALL   equ $ - limits
+        dw 0xFFFF, 0, 0x9200, 0x0000
 
 ; COM1 at 115200 8N1 where the teletype is mirrored to it.
 serial_setup:
@@ -2614,6 +2672,7 @@ config:
 .smi:           dw 0xB2
 .facs:          dd 0
 .acpi_enable:   db 0xF1
+.video:         dw 0x0010
         times 0x40 - ($ - config) db 0
 .map:
         times 32 * 20 db 0
