@@ -52,7 +52,7 @@ async def test_linux_feeds_the_6300esb_on_pci_too(generic_kernel: Path, initramf
     ) as vm:
         with vm.fail_after(120):
             boot = await vm.serial[0].expect(b"starving")
-            assert b"i6300ESB timer 0000:00:02.0: initialized" in boot.before
+            assert b"i6300ESB timer 0000:00:03.0: initialized" in boot.before
             begin = vm.guest_ns
             async with vm.events.expect(Watchdog):
                 pass
