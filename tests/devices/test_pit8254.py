@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from workbench import GuestTime, Wire
 
@@ -361,3 +363,42 @@ def test_a_restored_timer_goes_on_as_the_saved_one(pit: Pit8254, time: GuestTime
     assert len(wire.levels) > 8
     assert other.save() == pit.save()
     assert count(other, 2) == count(pit, 2)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_port_61_reads_the_same_until_it_says_so(seed: int) -> None:
+    """What the engine may answer by itself is what the device would have answered."""
+    random = Random(seed)
+    time = GuestTime()
+    pit = Pit8254(Wire().line, time.clock)
+    promises = 0
+    for _ in range(60):
+        match random.randrange(4):
+            case 0:
+                start(pit, 2, random.randrange(6), random.choice((1, 2, 3, 5, 17, 40, 300)), 0)
+            case 1:
+                out(pit, 4, random.randrange(4))
+            case 2:
+                out(pit, 2, *random.choices((0, 1, 2, 9, 30), k=random.randrange(3)))
+            case _:
+                pass
+        for _ in range(random.randrange(4)):
+            value, until = pit.port_read(4, 1), pit.cells.until
+            assert until > time.now
+            assert pit.cells.values[4] == value
+            # At all ticks up to there another PIT in the same state gives it too.
+            other = Pit8254(Wire().line, time.clock)
+            other.restore(pit.save())
+            while time.now < until:
+                assert other.port_read(4, 1) == value
+                promises += 1
+                time.advance(min(ns_from_ticks(1, PIT_HZ), until - time.now))
+    assert promises > 20
+
+
+@pytest.mark.parametrize("port", range(5))
+def test_every_write_ends_what_port_61_has_promised(pit: Pit8254, port: int) -> None:
+    pit.port_read(4, 1)
+    assert pit.cells.until > 0
+    out(pit, port, 0)
+    assert pit.cells.until == 0

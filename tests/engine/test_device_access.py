@@ -13,7 +13,7 @@ import pytest
 
 from vmcore.engine import Cpu, PhysicalMemory
 from vmcore.engine.registers import RunExit
-from vmcore.hardware import COLLECT, KEEP, READ, WRITE, Cells, Counter
+from vmcore.hardware import COLLECT, KEEP, READ, UNTIL, WRITE, Cells, Counter
 from vmcore.model.errors import UsageError
 
 CODE = 0x1000
@@ -89,6 +89,29 @@ def test_a_readable_byte_is_read_without_python() -> None:
     cells.rules[0] = 0
     assert bench.input(0x80) == 0xFE
     assert bench.calls == [("read", 0, 1)]
+
+
+def test_a_byte_that_holds_for_a_while_is_read_without_python_for_so_long() -> None:
+    bench = Bench()
+    cells = cells_of([UNTIL, UNTIL, 0, 0], [0x42, 0x43])
+    bench.map(cells)
+    bench.memory.map_device(DEVICE, 0x1000, bench.read, bench.write, cells=cells.buffers)
+    load = bytes.fromhex("a00080")  # mov al, [0x8000]
+    assert bench.input(0x80) == 0xFE, "no time was named"
+    cells.until = bench.cpu.guest_ns + 7
+    assert bench.input(0x80, 2) == 0x4342  # Two instructions each: in, hlt.
+    assert bench.input(0x80) == 0x42
+    del bench.calls[:]
+    assert bench.run(load) is RunExit.HALT
+    assert (bench.cpu.eax, bench.calls) == (0x42, [])
+    assert bench.cpu.guest_ns == cells.until - 1
+    bench.run(b"\x90")
+    bench.calls.clear()
+    assert bench.input(0x80) == 0xFE
+    assert bench.run(load) is RunExit.HALT
+    assert bench.calls == [("read", 0, 1), ("read", 0, 1)]
+    bench.output(0x80, 1)
+    assert cells.values[0] == 0x42
 
 
 def test_a_byte_that_can_only_be_read_is_written_by_python() -> None:
@@ -360,8 +383,8 @@ def test_shared_bytes_cannot_be_resized_while_they_are_mapped() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ({"cells": (bytearray(1), bytearray(2), bytearray(1), bytearray(1))}, ValueError),
-        ({"cells": (bytes(1), bytearray(1), bytearray(1), bytearray(1))}, BufferError),
+        ({"cells": (bytearray(1), bytearray(2), bytearray(1), bytearray(1), bytearray(8))}, ValueError),
+        ({"cells": (bytes(1), bytearray(1), bytearray(1), bytearray(1), bytearray(8))}, BufferError),
         ({"cells": (bytearray(1),)}, TypeError),
         ({"cells": 5}, TypeError),
         ({"readers": [1]}, TypeError),

@@ -14,10 +14,13 @@ from typing import final
 
 from attrs import asdict, define, field, frozen
 
-from vmcore.hardware import WO, Clock, Device, IrqLine, Register, Timer, ns_from_ticks, ticks_from_ns
+from vmcore.hardware import UNTIL, WO, Clock, Device, IrqLine, Register, Timer, ns_from_ticks, ticks_from_ns
 
 PIT_HZ = 1_193_182
 REFRESH_TICKS = 18
+
+SYSTEM_PORT = 4
+"""Offset of port 0x61 in the device's range."""
 
 LOW_BYTE, HIGH_BYTE, BOTH_BYTES = 1, 2, 3
 
@@ -200,6 +203,24 @@ class Counter:
         count = self.period - ((tick if self.frozen_at is None else self.frozen_at) - start)
         return count != 0 if mode > 3 else count <= 0
 
+    def next_change(self, tick: int) -> int | None:
+        """A tick up to which the output stays as it is at `tick`, should nobody touch the counter; None: for ever."""
+        self.sync(tick)
+        mode, start, load = self.mode, self.start, self.load_at
+        if start is None or self.frozen_at is not None or (mode in (2, 3) and self.period == 1):
+            return load
+        if mode in (2, 3):
+            phase = (tick - start) % self.period
+            first = self.period - 1 if mode == 2 else self.period + 1 >> 1
+            change = tick - phase + (first if phase < first else self.period)
+        else:
+            change = start + self.period
+            if tick >= change:
+                change = change + 1 if mode > 3 and tick == change else -1
+        if change < 0 or (load is not None and load < change):
+            return load
+        return change
+
     def next_rise(self, tick: int) -> int | None:
         """The first tick after `tick` at which the output rises, should nobody touch the counter until then."""
         self.sync(tick)
@@ -347,12 +368,15 @@ class Pit8254(Device[Pit8254State]):
 
     def __attrs_post_init__(self) -> None:
         self._timer = self.clock.timer(self._edge, "pit")
+        # Programs wait for OUT2 in loops.
+        self.cells.allow(SYSTEM_PORT, 1, UNTIL)
         self._counters[2].gate = False
 
     def reset(self) -> None:
         """Power-on: no counter has a count, outputs are low, counter 2 has no gate."""
         for counter in self._counters:
             counter.reset()
+        self.cells.until = 0
         self._control = 0
         self._counters[2].gate = False
         self._timer.cancel()
@@ -371,6 +395,7 @@ class Pit8254(Device[Pit8254State]):
         for counter, saved in zip(self._counters, state.counters, strict=True):
             counter.restore(saved)
         self._control = state.control
+        self.cells.until = 0
         self.irq.assume(state.irq)
         self._timer.restore(state.deadline)
 
@@ -390,9 +415,16 @@ class Pit8254(Device[Pit8254State]):
         tick = self.clock.now * PIT_HZ // 1_000_000_000
         if offset < 3:
             return self._counters[offset].read(tick)
-        if offset == 4:
-            return self._control | (tick // REFRESH_TICKS & 1) << 4 | self._counters[2].out(tick) << 5
-        return 0xFF
+        return self._read_system(tick) if offset == SYSTEM_PORT else 0xFF
+
+    def _read_system(self, tick: int) -> int:
+        value = self._control | (tick // REFRESH_TICKS & 1) << 4 | self._counters[2].out(tick) << 5
+        # The engine gives the same until one of the two changes.
+        change = (tick // REFRESH_TICKS + 1) * REFRESH_TICKS
+        out = self._counters[2].next_change(tick)
+        self.cells.values[SYSTEM_PORT] = value
+        self.cells.until = ns_from_ticks(change if out is None or out > change else out, PIT_HZ)
+        return value
 
     def port_write(self, offset: int, value: int, size: int) -> None:
         """Counters, control word and the system control port; wider accesses are cut into bytes."""
@@ -401,13 +433,14 @@ class Pit8254(Device[Pit8254State]):
                 self.port_write(offset + lane, value >> 8 * lane & 0xFF, 1)
             return
         tick = self._tick()
+        self.cells.until = 0
         if offset < 3:
             self._counters[offset].write_count(value, tick)
             if offset == 0:
                 self._drive(tick)
         elif offset == 3:
             self._command(value, tick)
-        elif offset == 4:
+        elif offset == SYSTEM_PORT:
             self._control = value & 0x0F
             self._counters[2].set_gate(bool(value & 1), tick)
 

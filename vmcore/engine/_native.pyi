@@ -17,7 +17,7 @@ class _ReadBulk(Protocol):
 class _WriteBulk(Protocol):
     def __call__(self, offset: int, size: int, data: bytes, /) -> object: ...
 
-_Cells = tuple[bytearray, bytearray, bytearray, bytearray]
+_Cells = tuple[bytearray, bytearray, bytearray, bytearray, bytearray]
 
 class PhysicalMemory:
     """Guest-physical memory and I/O ports, shared by the vCPUs of one machine."""

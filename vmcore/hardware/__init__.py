@@ -4,7 +4,7 @@ A device is handed its interrupt lines, the clock, `emit` and its back ends, and
 machine.  It owes declared registers, `reset`, `save` and `restore`, and it never raises whatever the guest does to it.
 """
 
-from vmcore.hardware.cells import COLLECT, KEEP, READ, WRITE, Cells, Counter
+from vmcore.hardware.cells import COLLECT, KEEP, READ, UNTIL, WRITE, Cells, Counter
 from vmcore.hardware.clock import NS_PER_SECOND, Clock, Timer, ns_from_ticks, ticks_from_ns
 from vmcore.hardware.device import Device
 from vmcore.hardware.emit import Emit, discard
@@ -21,6 +21,7 @@ __all__ = [
     "READ",
     "RO",
     "RW",
+    "UNTIL",
     "WO",
     "WRITE",
     "Access",

@@ -16,7 +16,7 @@ from typing import Final, final
 
 from attrs import frozen
 
-__all__ = ["COLLECT", "KEEP", "READ", "WRITE", "Cells", "Counter", "IndexedRegisters"]
+__all__ = ["COLLECT", "KEEP", "READ", "UNTIL", "WRITE", "Cells", "Counter", "IndexedRegisters"]
 
 READ: Final = 1
 """A read gives the value, and that is all it does."""
@@ -27,6 +27,11 @@ KEEP: Final = 4
 COLLECT: Final = 8
 """Bytes written to this port (never to memory) are collected, and come by `write_bulk`: before Python sees anything
 else of the machine, at the end of the run, and at the latest after 256 port accesses that need no Python."""
+UNTIL: Final = 16
+"""A read gives the value, and that is all it does, before guest time `Cells.until`; from then on the device is asked.
+For what changes by itself, at times that the device can tell beforehand."""
+
+_TIME: Final = struct.Struct("=Q")
 
 
 @frozen(eq=False)
@@ -54,23 +59,33 @@ class IndexedRegisters:
 class Cells:
     """What the engine may do by itself with `count` bytes of a device's range.  Nothing, at first."""
 
-    __slots__ = ("clears", "rules", "values", "writable")
+    __slots__ = ("_until", "clears", "rules", "values", "writable")
 
     def __init__(self, count: int) -> None:
         self.values = bytearray(count)
         self.rules = bytearray(count)
-        """READ, WRITE, KEEP and COLLECT, or 0: the device is asked."""
+        """READ, WRITE, KEEP, COLLECT and UNTIL, or 0: the device is asked."""
         self.writable = bytearray(count)
         self.clears = bytearray(count)
+        self._until = bytearray(_TIME.size)
 
     def allow(self, offset: int, size: int, rules: int) -> None:
         """From now on the engine may do this, and only this, with `size` bytes from `offset` on."""
         self.rules[offset : offset + size] = bytes((rules,)) * size
 
     @property
-    def buffers(self) -> tuple[bytearray, bytearray, bytearray, bytearray]:
+    def until(self) -> int:
+        """Guest time in ns before which values under the rule UNTIL hold: one for all of a device."""
+        return int(_TIME.unpack(self._until)[0])
+
+    @until.setter
+    def until(self, ns: int) -> None:
+        _TIME.pack_into(self._until, 0, ns)
+
+    @property
+    def buffers(self) -> tuple[bytearray, bytearray, bytearray, bytearray, bytearray]:
         """What the engine is given.  It holds on to them: their sizes are fixed."""
-        return self.values, self.rules, self.writable, self.clears
+        return self.values, self.rules, self.writable, self.clears, self._until
 
 
 _STATE: Final = struct.Struct("=5Q")

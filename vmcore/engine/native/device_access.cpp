@@ -9,11 +9,11 @@ Cells::~Cells() {
         if (buffer.obj) PyBuffer_Release(&buffer);
 }
 
-bool Cells::hold(PyObject *const buffers[4]) {
-    for (int i = 0; i < 4; i++) {
+bool Cells::hold(PyObject *const buffers[5]) {
+    for (int i = 0; i < 5; i++) {
         if (PyObject_GetBuffer(buffers[i], &held[i], PyBUF_WRITABLE) < 0) return false;
-        if (held[i].len != held[0].len) {
-            PyErr_SetString(PyExc_ValueError, "cells: expected four buffers of one length");
+        if (held[i].len != (i == 4 ? Py_ssize_t(sizeof(u64)) : held[0].len)) {
+            PyErr_SetString(PyExc_ValueError, "cells: expected four buffers of one length, and one of 8 bytes");
             return false;
         }
     }
@@ -149,13 +149,13 @@ bool parse_access(const AccessArguments &given, DeviceAccess *out) {
         out->read_bulk = Ref(given.read_bulk);
         out->write_bulk = Ref(given.write_bulk);
         if (given.cells && given.cells != Py_None) {
-            PyObject *buffers[4];
+            PyObject *buffers[5];
             if (!PyTuple_Check(given.cells)) {
-                PyErr_Format(PyExc_TypeError, "cells: expected a tuple of four buffers, not %.100s", Py_TYPE(given.cells)->tp_name);
+                PyErr_Format(PyExc_TypeError, "cells: expected a tuple of five buffers, not %.100s", Py_TYPE(given.cells)->tp_name);
                 return false;
             }
-            if (!PyArg_ParseTuple(given.cells, "OOOO;cells: expected (values, rules, writable, clears)", &buffers[0], &buffers[1],
-                                  &buffers[2], &buffers[3]))
+            if (!PyArg_ParseTuple(given.cells, "OOOOO;cells: expected (values, rules, writable, clears, until)", &buffers[0], &buffers[1],
+                                  &buffers[2], &buffers[3], &buffers[4]))
                 return false;
             out->cells = std::make_unique<Cells>();
             if (!out->cells->hold(buffers)) return false;

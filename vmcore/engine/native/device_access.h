@@ -4,7 +4,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "cpu.h"
 #include "types.h"
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -27,23 +29,33 @@ class Ref {
     explicit operator bool() const { return object_; }
 };
 
-// vmcore.hardware.registers.Cells: values, rules, masks of the bits that a write stores and of those that a one clears, a byte for each
-// offset.  The engine writes there while it runs without the GIL: the machine is the running thread's then.
+// vmcore.hardware.Cells: values, rules, masks of the bits that a write stores and of those that a one clears, a byte for each offset; and
+// a time.  The engine writes there while it runs without the GIL: the machine is the running thread's then.
 struct Cells {
     enum Rule : u8 {
         READ = 1,   // a read gives the value
         WRITE = 2,  // a write is stored by the masks
         KEEP = 4,   // a write of the very value that is there does nothing
         QUEUE = 8,  // bytes written are collected for write_bulk
+        UNTIL = 16, // a read gives the value before guest time until()
     };
-    Py_buffer held[4] = {};
+    Py_buffer held[5] = {};
     std::size_t count = 0;
     ~Cells();
-    bool hold(PyObject *const buffers[4]);  // false with an exception set
+    bool hold(PyObject *const buffers[5]);  // false with an exception set
     u8 *values() const { return static_cast<u8 *>(held[0].buf); }
     u8 *rules() const { return static_cast<u8 *>(held[1].buf); }
     const u8 *writable() const { return static_cast<const u8 *>(held[2].buf); }
     const u8 *clears() const { return static_cast<const u8 *>(held[3].buf); }
+    u64 until() const {
+        u64 ns;
+        std::memcpy(&ns, held[4].buf, sizeof ns);
+        return ns;
+    }
+    bool answers(Cpu &cpu, u64 offset, unsigned size) const {
+        const u8 common = rule(offset, size);
+        return common & READ || (UNLIKELY(common & UNTIL) && guest_ns(cpu) < until());
+    }
 
     // Rules that all bytes of an access have in common.
     u8 rule(u64 offset, unsigned size) const {

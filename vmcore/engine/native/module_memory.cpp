@@ -690,7 +690,8 @@ u64 device_read(Memory &memory, Cpu *cpu, const Region &region, u64 offset, unsi
     if (Planes *planes = (*m->mappings)[id].planes.get()) return planes->read(offset, size);
     const DeviceAccess &access = (*m->mappings)[id].access;
     offset += access.shift;
-    if (const Cells *cells = access.cells.get(); cells && cells->rule(offset, size) & Cells::READ) return cells->value(offset, size);
+    if (const Cells *cells = access.cells.get(); cells && (cpu ? cells->answers(*cpu, offset, size) : cells->rule(offset, size) & Cells::READ))
+        return cells->value(offset, size);
     if (access.counter && cpu && access.counter->answers(offset, size)) return access.counter->read(guest_ns(*cpu), offset, size);
     if (UNLIKELY(m->error)) return size == 8 ? ~u64(0) : (u64(1) << 8 * size) - 1;
     Gil gil(m);

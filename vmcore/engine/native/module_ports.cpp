@@ -125,7 +125,7 @@ u32 port_read(Cpu &cpu, u16 port, unsigned size) {
     m->port_reads++;
     cpu.stats.device_accesses++;
     const u64 offset = r.access.shift + (port - r.first);
-    if (const Cells *cells = r.access.cells.get(); cells && cells->rule(offset, size) & Cells::READ) {
+    if (const Cells *cells = r.access.cells.get(); cells && cells->answers(cpu, offset, size)) {
         const u32 value = u32(cells->value(offset, size));
         if (UNLIKELY(!m->collected->bytes.empty()) && ++m->collected->accesses >= Collected::LIMIT) Gil gil(m);
         return value;
