@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vmcore.engine import PhysicalMemory as PhysicalMemory
     from vmcore.engine import assemble as assemble
     from vmcore.engine import disassemble as disassemble
+    from vmcore.firmware.boot_options import BootOptions as BootOptions
     from vmcore.machine.config import DeviceOption as DeviceOption
     from vmcore.machine.config import FlatImage as FlatImage
     from vmcore.machine.config import FlatMode as FlatMode
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "engine": ("Cpu", "PhysicalMemory", "assemble", "disassemble"),
+    "firmware.boot_options": ("BootOptions",),
     "machine.config": ("DeviceOption", "FlatImage", "FlatMode", "MachineConfig"),
     "machine.disk_config": ("Disk",),
     "machine.machine": ("Machine",),

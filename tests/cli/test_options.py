@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmcore import MachineConfig
+from vmcore import BootOptions, MachineConfig
 from vmcore.cli.options import RunOptions, parse
 from vmcore.model.command_line import OPTIONS
 from vmcore.model.errors import ConfigError
@@ -53,6 +53,20 @@ def test_actions() -> None:
     assert (config.no_reboot, config.no_shutdown) == (True, True)
     assert (config.panic_action, config.watchdog_action) == (PanicAction.NONE, WatchdogAction.PAUSE)
     assert options("-no-reboot -no-shutdown").config == options("-action reboot=shutdown,shutdown=pause").config
+
+
+def test_drives_and_what_is_booted(tmp_path: Path) -> None:
+    found = options(
+        "--disk f,bootindex=2 --disk if=floppy --cdrom c --fdb b --boot order=dc,once=n,menu=on,splash-time=9"
+    ).config
+    disk, empty, second, cd = found.drives
+    assert (disk.boot_index, disk.write_through) == (2, True)
+    assert (empty.interface, empty.path, empty.write_through) == ("floppy", None, False)
+    assert (second.interface, second.index, second.write_through) == ("floppy", 1, True)
+    assert cd.is_cdrom
+    assert found.boot == BootOptions("dc", once="n", menu=True, menu_wait_ms=9)
+    assert options("-fda a -boot d").config == options("--floppy a --boot order=d").config
+    assert options("-boot reboot-timeout=5,strict=on").config.boot == BootOptions(reboot_timeout_ms=5, strict=True)
 
 
 def test_nodefaults_leaves_out_the_serial_port() -> None:

@@ -140,6 +140,21 @@ def test_the_disk_change_line_holds_until_the_heads_move() -> None:
     assert it.fdc.port_read(7, 1) == 0, "with its motor off the drive is not asked"
 
 
+@pytest.mark.parametrize(
+    ("kib", "rates"), [(360, {1, 2}), (720, {2}), (1200, {0}), (1440, {0}), (2880, {3}), (1000, {0})]
+)
+def test_a_medium_is_read_at_the_data_rate_that_it_was_written_at(kib: int, rates: set[int]) -> None:
+    it = bench()
+    it.drive.remove()
+    it.drive.insert(MemoryNode("other", bytes(kib << 10)))
+    it.seek(0)
+    for rate in range(4):
+        it.fdc.port_write(7, rate, 1)
+        it.channel(TO_MEMORY, SECTOR)
+        status, first, *_ = it.run(0x46, 0, 0, 0, 1, 2, 1, 0x1B, 0xFF)
+        assert (status & 0xC0, first & 1) == ((0, 0) if rate in rates else (0x40, 1)), rate
+
+
 def test_recalibrating_a_drive_that_is_not_there() -> None:
     it = bench()
     it.send(0x07, 1)

@@ -16,7 +16,9 @@ from vmcore.model.units import MIB
 LAYOUTS = {
     "small": PlatformLayout(memory=1 * MIB, cpus=1, serial=()),
     "usual": PlatformLayout(memory=256 * MIB, cpus=4),
-    "large": PlatformLayout(memory=8 << 30, cpus=255, serial=(SerialPort(0x3F8, 4),) * 4, text_screen=True),
+    "large": PlatformLayout(
+        memory=8 << 30, cpus=255, serial=(SerialPort(0x3F8, 4),) * 4, text_screen=True, floppies=True
+    ),
     "q35": PlatformLayout(memory=4 << 30, cpus=2, low_ram_end=0x8000_0000, ich9=True, ecam=0xB000_0000, gpe0=0x620),
     "bare": PlatformLayout(memory=64 * MIB, keyboard=False, rtc=False, mouse=False, pm_timer_bits=32, s5_sleep_type=7),
 }

@@ -227,7 +227,7 @@ def test_media_that_were_changed_are_changed_in_a_replay(tmp_path: Path) -> None
         ([b"x", Disk(b"x", index=4)], r"disks\[1\].index: 4: expected a free place from 0 to 3"),
         ([Disk(b"x", index=1), Disk(b"x", index=1)], r"disks\[1\].index: 1"),
         ([Disk(b"x", id="a"), Disk(b"x", id="a")], r"disks\[1\].id: 'a': expected an id that no other disk has"),
-        ([b"x"] * 5, r"disks\[4\]: .*expected at most 4 drives on IDE"),
+        ([b"x"] * 5, r"disks\[4\]: .*expected at most 4 drives on the board"),
         ([7], r"disks\[0\].path: 7"),
         ("disk", "disks: 'disk': expected a list of disks"),
     ],

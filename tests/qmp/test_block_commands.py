@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,9 @@ SCRIPT: list[Step] = [
 ]
 
 
-def _play(path: str, directory: Path, device: str, script: list[Step]) -> list[list[Any]]:
+def _play(
+    path: str, directory: Path, device: str, script: list[Step], compared: Callable[[Any], Any] | None = None
+) -> list[list[Any]]:
     """What comes for each step: events, then the answer."""
     player = Player(path)
     out: list[list[Any]] = []
@@ -160,7 +163,7 @@ def _play(path: str, directory: Path, device: str, script: list[Step]) -> list[l
             seen.append({message["event"]: message["data"]})
         answer = message.get("return", message.get("error"))
         if name == "query-block":
-            answer = [_drive(drive) for drive in answer]
+            answer = [(compared or _drive)(drive) for drive in answer]
         seen.append(answer)
         plain = json.dumps(seen).replace(f"{directory}/", "").replace(device, "DEVICE")
         return list(json.loads(plain))
@@ -263,6 +266,56 @@ async def test_what_a_drive_has_done(images: Path) -> None:
         assert [one["drv"] for one in nodes] == ["overlay", "raw", "file"]
         assert [one["ro"] for one in nodes] == [False, True, True]
         assert len(await execute(vm, "query-blockstats", query_nodes=True)) == 3
+
+
+def held(name: str, **more: Any) -> dict[str, Any]:
+    return {"device": name, "removable": True, "locked": False, **more}
+
+
+FLOPPIES: list[Step] = [
+    ("query-block", {}, [[held("floppy0", file="one", ro=False), held("floppy1")]]),
+    ("blockdev-open-tray", {"device": "floppy0"}, [{}]),
+    ("blockdev-close-tray", {"device": "floppy0"}, [{}]),
+    ("query-block", {}, [[held("floppy0", file="one", ro=False), held("floppy1")]]),
+    ("eject", {"device": "floppy0"}, [{}]),
+    ("eject", {"device": "floppy1"}, [{}]),
+    ("query-block", {}, [[held("floppy0"), held("floppy1")]]),
+    ("blockdev-change-medium", {"device": "floppy1", "filename": "two"}, [{}]),
+    ("query-block", {}, [[held("floppy0"), held("floppy1", file="two", ro=False)]]),
+]
+"""Floppy drives have no trays: nothing opens, and nothing is told."""
+
+
+async def test_floppies(images: Path) -> None:
+    floppies = [Disk(images / "one", write_through=True, interface="floppy"), None]
+    async with VirtualMachine(flat=SPIN, floppies=floppies) as vm, trio.open_nursery() as nursery:
+        path = f"{images}/qmp"
+        await nursery.start(vm.serve_qmp, f"unix:{path}")
+        seen = await trio.to_thread.run_sync(_play, path, images, "DEVICE", FLOPPIES, _floppy)
+        nursery.cancel_scope.cancel()
+    assert seen == [answers for _, _, answers in FLOPPIES]
+
+
+@needs_qemu
+def test_floppies_with_qemu(images: Path) -> None:
+    assert PROGRAM is not None
+    options = [
+        "-display", "none", "-nodefaults", "-S", "-M", "pc", "-qmp", f"unix:{images}/qmp,server=on,wait=off",
+        "-drive", f"if=floppy,file={images}/one,format=raw", "-drive", "if=floppy,index=1",
+    ]  # fmt: skip
+    with subprocess.Popen([PROGRAM, *options], stderr=subprocess.DEVNULL) as process:
+        try:
+            seen = _play(f"{images}/qmp", images, "DEVICE", FLOPPIES, _floppy)
+        finally:
+            process.kill()
+    assert seen == [answers for _, _, answers in FLOPPIES]
+
+
+def _floppy(info: dict[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in info.items() if key not in ("qdev", "type", "inserted")}
+    if "inserted" in info:
+        known |= {"file": info["inserted"]["file"], "ro": info["inserted"]["ro"]}
+    return known
 
 
 async def test_a_locked_tray(images: Path) -> None:

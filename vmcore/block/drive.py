@@ -153,7 +153,8 @@ class DriveState:
 class Drive:
     """A drive and what is in it.
 
-    name: of the back end, as management calls it, "" if it has none; kind: disk, cdrom or floppy; read_error,
+    name: of the back end, as management calls it, "" if it has none; kind: disk, cdrom or floppy; boot_index: firmware
+    tries drives that have one first, in this order; read_error,
     write_error: what is done about failures; write_error is also for flushes; emit: where events go; now: guest time;
     stop: called when the machine has to stop because of a failure.
     """
@@ -164,6 +165,7 @@ class Drive:
     read_error: BlockdevOnError = BlockdevOnError.REPORT
     write_error: BlockdevOnError = BlockdevOnError.ENOSPC
     serial: str | None = None
+    boot_index: int | None = None
     emit: Callable[[Event], None] = field(default=lambda event: None, repr=False)
     now: Callable[[], int] = field(default=lambda: 0, repr=False)
     stop: Callable[[], None] = field(default=lambda: None, repr=False)
@@ -193,6 +195,11 @@ class Drive:
     def removable(self) -> bool:
         """Whether media can be changed."""
         return self.kind is not DriveKind.DISK
+
+    @property
+    def has_tray(self) -> bool:
+        """Whether it has a tray that opens and closes; a floppy drive has just a slot."""
+        return self.kind is DriveKind.CDROM
 
     @property
     def size(self) -> int:
@@ -258,7 +265,9 @@ class Drive:
 
     @property
     def reports_status(self) -> bool:
-        """Whether `io_status` means anything: whether there are failures that stop the machine."""
+        """Whether `io_status` means anything to management: not for floppies, nor where no failure stops the guest."""
+        if self.kind is DriveKind.FLOPPY:
+            return False
         stops = (BlockdevOnError.STOP, BlockdevOnError.ENOSPC)
         return self.write_error in stops or self.read_error in stops
 
@@ -330,7 +339,7 @@ class Drive:
     def open_tray(self, force: bool = False) -> bool:
         """Open the tray.  False where the guest has locked it: it is asked to let go then, unless force is used."""
         self.check_removable()
-        if self.tray_open:
+        if self.tray_open or not self.has_tray:
             return True
         if self.locked and not force:
             self.controller.eject_requested()
@@ -349,7 +358,7 @@ class Drive:
     def remove(self) -> None:
         """Take the medium out of the open tray."""
         self.check_removable()
-        if not self.tray_open and self.kind is not DriveKind.FLOPPY:
+        if not self.tray_open and self.has_tray:
             raise CommandError("GenericError", f"Tray of device '{self.known_as()}' is not open")
         self.take_out()
 
@@ -364,7 +373,7 @@ class Drive:
     def insert(self, node: BlockNode) -> None:
         """Put a medium into the open tray."""
         self.check_removable()
-        if not self.tray_open and self.kind is not DriveKind.FLOPPY:
+        if not self.tray_open and self.has_tray:
             raise CommandError("GenericError", "Tray of the device is not open")
         if self.medium is not None:
             raise CommandError("GenericError", "There already is a medium in the device")

@@ -14,6 +14,7 @@ from vmcore.devices.serial16550 import Serial16550
 from vmcore.devices.serial_backend import SerialBackend
 from vmcore.engine import Cpu, PhysicalMemory
 from vmcore.firmware.boot_image import BootImage
+from vmcore.firmware.boot_options import BootOptions
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.hardware.clock import Clock
 from vmcore.hardware.decoding import MemoryDecoder, PortDecoder
@@ -38,6 +39,7 @@ class Bus:
 
     type: str
     hotpluggable: bool = False
+
 
 BLOCK: Final = "/machine/block"
 """Where the state of disks is kept among those of the devices."""
@@ -95,7 +97,12 @@ class BoardServices:
     block: BlockGraph = field(factory=BlockGraph)
     """The disks' nodes and drives."""
     ide: Mapping[int, Drive] = field(factory=dict)
-    """Drives on IDE by their place: 0 and 1 on the first channel, 2 and 3 on the second."""
+    """Drives on the board's adapter by their place.  IDE: 0 and 1 on the first channel, 2 and 3 on the second; SATA:
+    the port."""
+    floppies: Mapping[int, Drive] = field(factory=dict)
+    """Floppy drives, 0 and 1."""
+    boot: BootOptions = field(factory=BootOptions)
+    """What firmware is told about booting."""
     rtc: int = 0
     """What the real-time clock shows at guest time 0: seconds since 1970."""
 
@@ -146,6 +153,9 @@ class Board(ABC):
     @abstractmethod
     def reset(self) -> None:
         """Reset all devices, and the wiring that is no device.  The vCPUs are reset by the machine before."""
+
+    def restarted(self) -> None:  # noqa: B027
+        """The machine is reset, not for the first time."""
 
     @abstractmethod
     def booted(self, image: BootImage) -> None:

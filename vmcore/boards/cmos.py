@@ -9,14 +9,15 @@ from __future__ import annotations
 from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.units import KIB, MIB
 
-__all__ = ["CPUS", "SHUTDOWN_CODE", "WAKES", "cmos_contents"]
+__all__ = ["BOOT_ORDER", "CPUS", "SHUTDOWN_CODE", "WAKES", "cmos_contents"]
 
 CPUS = 0x5F
 """Index of the byte that tells how many vCPUs there are beside the first."""
 
 COPROCESSOR, MOUSE = 0x02, 0x04
-DISK_FLOPPY_CD = 0x12, 0x30
-"""In which order firmware tries to boot, as SeaBIOS and Bochs's BIOS read it: a nibble for each place."""
+BOOT_ORDER = 0x3D, 0x38
+"""Indices of the bytes that tell in which order firmware tries to boot, as SeaBIOS and Bochs's BIOS read it: a nibble
+for each place (BootOptions.codes)."""
 
 SHUTDOWN_CODE = 0x0F
 """Index of the byte that tells firmware why the processor comes out of reset."""
@@ -41,8 +42,6 @@ def cmos_contents(layout: PlatformLayout) -> dict[int, int]:
         0x31: extended >> 8,
         0x34: beyond & 0xFF,
         0x35: beyond >> 8,
-        0x38: DISK_FLOPPY_CD[1],
-        0x3D: DISK_FLOPPY_CD[0],
         0x5B: high & 0xFF,
         0x5C: high >> 8 & 0xFF,
         0x5D: high >> 16 & 0xFF,

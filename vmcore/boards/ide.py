@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CHANNELS", "build_ide"]
 
+SOUTH_BRIDGE: Final = 1
+"""Device number of the PIIX3."""
+
 CHANNELS: Final = ((0x1F0, 0x3F6, 14), (0x170, 0x376, 15))
 """Command block, control block and interrupt of each channel (T13 1510D, annex A)."""
 
@@ -38,7 +41,7 @@ def build_ide(board: PcBoard) -> Piix3Ide | None:
                 board.services.tree.add(unit.drive.qdev, unit)
         channels.append(channel)
     function = Piix3Ide(*channels)
-    board.plug(function, "/machine/piix3-ide", *board.ide_place)
+    board.plug(function, "/machine/piix3-ide", SOUTH_BRIDGE, 1)
     return function
 
 

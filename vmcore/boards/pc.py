@@ -26,8 +26,10 @@ from vmcore.block.raw import DiskBackend, RawDisk, RawDiskState
 from vmcore.block.sectors import DriveSectors
 from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices, Bus, ScreenSource
-from vmcore.boards.cmos import CPUS, SHUTDOWN_CODE, WAKES, cmos_contents
+from vmcore.boards.boot_paths import boot_paths
+from vmcore.boards.cmos import BOOT_ORDER, CPUS, SHUTDOWN_CODE, WAKES, cmos_contents
 from vmcore.boards.cpu_slots import CpuSlots
+from vmcore.boards.floppies import build_floppies, floppy_cmos
 from vmcore.boards.ide import build_ide
 from vmcore.boards.msrs import give_hyperv
 from vmcore.boards.pc_vga import PcVga
@@ -131,6 +133,7 @@ def pc_layout(
     serials: int,
     long_mode: bool = True,
     physical_bits: int = 40,
+    floppies: bool = False,
     acpi: bool = True,
     uuid: bytes = bytes(16),
     screen: bool = False,
@@ -144,6 +147,7 @@ def pc_layout(
         long_mode=long_mode,
         physical_bits=physical_bits,
         serial=SERIAL_PORTS[:serials],
+        floppies=floppies,
         acpi=acpi,
         text_screen=screen,
     )
@@ -197,7 +201,8 @@ class PcBoard(Board):
         self._build_serial()
         self._build_power()
         self._build_cpu_slots()
-        self._build_ide()
+        self.build_adapter()
+        build_floppies(self)
         self._build_firmware_devices(disks)
         if firmware is not None:
             self._build_fw_cfg(firmware)
@@ -423,11 +428,19 @@ class PcBoard(Board):
             emit=services.emit,
             start=services.rtc,
             qom_path="/machine/rtc",
-            contents=cmos_contents(self.layout),
+            contents=self._cmos(),
             on_alarm=self._rtc_alarm,
         )
         self.add("/machine/rtc", self.rtc)
         self.ports.claim(0x70, 2, self.rtc, "rtc")
+
+    def _cmos(self) -> dict[int, int]:
+        order = zip(BOOT_ORDER, self.services.boot.codes(first=True), strict=True)
+        return floppy_cmos(self.services.floppies, cmos_contents(self.layout)) | dict(order)
+
+    def restarted(self) -> None:
+        for index, value in zip(BOOT_ORDER, self.services.boot.codes(), strict=True):
+            self.rtc.poke(index, value)
 
     # --- coprocessor errors
 
@@ -543,6 +556,8 @@ class PcBoard(Board):
         """What firmware does on PCI: power management where the tables say, interrupts, which are levels, addresses."""
         self.piix4.config_write(PM_BASE, self.layout.pm1_event | 1, 4)
         self.piix4.config_write(PM_ENABLE, 1, 1)
+        if self.ide is not None:
+            self.ide.enable_channels()
         for number, irq in enumerate(PIRQ_ROUTES):
             self.piix3.config_write(PIRQ + number, irq, 1)
             self.set_level(irq)
@@ -645,16 +660,20 @@ class PcBoard(Board):
 
     # --- disks
 
-    ide_place = SOUTH_BRIDGE, 1
-    """Device and function number of the IDE adapter."""
+    adapter_path = "/pci@i0cf8/ide@1,1/drive@{0}/disk@{1}"
+    """How firmware calls a drive on the adapter, by channel, number there, and place."""
+    isa_path = "/pci@i0cf8/isa@1"
 
-    def _build_ide(self) -> None:
+    def build_adapter(self) -> None:
+        """The adapter of the hard disks and CD-ROM drives."""
         self.ide = build_ide(self)
 
     # --- what firmware uses
 
     def _build_firmware_devices(self, disks: Mapping[int, DiskBackend]) -> None:
         units = dict(disks)
+        for number, drive in self.services.floppies.items():
+            units.setdefault(number, DriveSectors(drive))
         for _, drive in sorted(self.services.ide.items()):
             if drive.kind is DriveKind.DISK:
                 units[next(unit for unit in count(HARD_DISKS) if unit not in units)] = DriveSectors(drive)
@@ -667,6 +686,7 @@ class PcBoard(Board):
         self.ports.claim(POST_PORT, 1, self.post, "post")
 
     def _build_fw_cfg(self, firmware: Firmware) -> None:
+        self._firmware = firmware = evolve(firmware, boot_order=(*firmware.boot_order, *boot_paths(self)))
         items = fw_cfg.contents(self.layout, firmware)
         self.fw_cfg = FwCfg(memory=self.services.memory, items=items)
         self.add("/machine/fw_cfg", self.fw_cfg)
@@ -698,8 +718,6 @@ class PcBoard(Board):
         # The system control interrupt is a level: firmware says so in the edge/level register (ACPI 6.5, 5.2.9).
         self.set_level(self.layout.sci_irq)
         self.set_up_pci()
-        if self.ide is not None:
-            self.ide.enable_channels()
         if self.vga is not None:
             self.vga.booted(image)
         for port, value, size in image.port_writes:

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from vmcore.boards.pc import PCI_MEMORY_END, PcBoard
 from vmcore.boards.pci_setup import set_up
+from vmcore.boards.sata import build_sata
 from vmcore.buses.pci import PciBus
 from vmcore.devices.ich9_lpc import ACPI_CONTROL, ACPI_ENABLE, PIRQS, PM_BASE, Ich9Lpc, SmiControl, route
 from vmcore.devices.pci_ecam import PciEcam
@@ -39,7 +40,6 @@ def q35_layout(layout: PlatformLayout) -> PlatformLayout:
 class Q35Board(PcBoard):
     """A PC with a Q35 and an ICH9."""
 
-    ide_place = 1, 0  # A device of its own: nothing else of a PIIX is there.
     hpet_routes = 0  # All inputs are in use: legacy replacement alone.
 
     def build_bridges(self) -> None:
@@ -62,6 +62,12 @@ class Q35Board(PcBoard):
         )
         self.pci.lines = self.lpc.pirqs
         self.plug(self.lpc, "/machine/lpc", LPC)
+
+    adapter_path = "/pci@i0cf8/pci8086,2922@1f,2/drive@{2}/disk@0"
+    isa_path = "/pci@i0cf8/isa@1f"
+
+    def build_adapter(self) -> None:
+        build_sata(self)
 
     def set_up_pci(self) -> None:
         layout = self.layout

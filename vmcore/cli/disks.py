@@ -13,8 +13,15 @@ from vmcore.model.keyed import typed
 __all__ = ["read_disk", "read_disks"]
 
 _HERE = "disk"
-_FIELDS = {"if": "interface", "rerror": "read_error", "werror": "write_error", "file": "path"}
+_FIELDS = {
+    "if": "interface",
+    "bootindex": "boot_index",
+    "rerror": "read_error",
+    "werror": "write_error",
+    "file": "path",
+}
 _PLACES = ("hda", "hdb", "hdc", "hdd")
+_FLOPPIES = ("floppy", "fdb")
 
 
 def read_disk(text: str, path: str, *, snapshot: bool = False) -> Disk:
@@ -28,15 +35,17 @@ def read_disk(text: str, path: str, *, snapshot: bool = False) -> Disk:
         raise ConfigError(f"{path}.format", text, "raw")
     media = given.get("media", "disk")
     read_only = bool(given.get("readonly", False))
+    empty = not given.get("file")
     layered = bool(given.pop("snapshot", snapshot))
     try:
         return Disk(
             given.get("file") or None,
-            write_through=not (read_only or layered or media == "cdrom"),
+            write_through=not (read_only or layered or empty or media == "cdrom"),
             read_only=read_only,
             media=media,
             interface=given.get("if", "ide"),
             index=given.get("index"),
+            boot_index=given.get("bootindex"),
             id=given.get("id"),
             serial=given.get("serial"),
             read_error=given.get("rerror", "auto"),
@@ -52,12 +61,16 @@ def _named(field: str) -> str:
 
 
 def read_disks(texts: Sequence[str], places: dict[str, str | None], cdrom: str | None, snapshot: bool) -> list[Disk]:
-    """All drives: those of `--disk`, then `--hda` to `--hdd` (places), then `--cdrom`."""
+    """All drives: those of `--disk`, then `--hda` to `--hdd`, `--floppy` and `--fdb` (places), then `--cdrom`."""
     disks = [read_disk(text, f"disk[{number}]", snapshot=snapshot) for number, text in enumerate(texts)]
     for index, name in enumerate(_PLACES):
         file = places.get(name)
         if file is not None:
             disks.append(Disk(file, write_through=not snapshot, index=index))
+    for index, name in enumerate(_FLOPPIES):
+        file = places.get(name)
+        if file is not None:
+            disks.append(Disk(file, write_through=not snapshot, interface="floppy", index=index))
     if cdrom is not None:
         disks.append(Disk(cdrom or None, media="cdrom"))
     return disks

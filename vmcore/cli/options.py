@@ -11,6 +11,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from vmcore.cli.disks import read_disks
+from vmcore.firmware.boot_options import BootOptions
 from vmcore.machine.config import DeviceOption, FlatImage, MachineConfig
 from vmcore.machine.hyperv import ENLIGHTENMENTS
 from vmcore.machine.memory_options import object_options
@@ -190,10 +191,11 @@ def _run_options(given: _Given) -> RunOptions:
         bootsector=given.bootsector,
         disks=read_disks(
             given.disk,
-            {name: getattr(given, name) for name in ("hda", "hdb", "hdc", "hdd")},
+            {name: getattr(given, name) for name in ("hda", "hdb", "hdc", "hdd", "floppy", "fdb")},
             given.cdrom,
             given.snapshot,
         ),
+        boot=_boot(given),
         flat=_flat(given),
         serials=len(serial) if board["type"] != "none" else 0,
         devices=devices,
@@ -245,6 +247,19 @@ def _serial(given: _Given) -> tuple[Endpoint, ...]:
     if sum(end.kind == "stdio" for end in serial) > 1:
         raise ConfigError("serial", "stdio", "stdio for one port only")
     return serial
+
+
+def _boot(given: _Given) -> BootOptions:
+    boot = given.of("boot")
+    timeout = boot.get("reboot-timeout")
+    return BootOptions(
+        boot["order"],
+        once=boot.get("once"),
+        menu=boot["menu"],
+        menu_wait_ms=boot.get("splash-time"),
+        reboot_timeout_ms=timeout,
+        strict=boot["strict"],
+    )
 
 
 def _flat(given: _Given) -> FlatImage | None:

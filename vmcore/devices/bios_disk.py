@@ -67,12 +67,14 @@ class BiosDiskState:
     disks: tuple[tuple[int, RawDiskState], ...]
 
 
+NOTHING = Geometry(0, 0, 0)
+
+
 @define(eq=False)
 class BiosDisk(Device[BiosDiskState]):
     """Disks by BIOS drive number: 0x00 and up for floppies, 0x80 and up for hard disks."""
 
     units: Mapping[int, DiskBackend]
-    _geometry: dict[int, Geometry] = field(init=False, factory=dict)
     _data: bytearray = field(init=False, factory=bytearray)
     _position: int = field(init=False, default=0)
     _writing: bool = field(init=False, default=False)
@@ -89,10 +91,6 @@ class BiosDisk(Device[BiosDiskState]):
     HEADS = Register(0x1A, 16, access=RO, doc="Heads.")
     TRACK = Register(0x1C, 16, access=RO, doc="Sectors on a track, at most 63.")
     KIND = Register(0x1E, 8, access=RO, bits={"KIND": (0, 6), "READ_ONLY": 7}, doc="0: no such unit.")
-
-    def __attrs_post_init__(self) -> None:
-        for unit, disk in self.units.items():
-            self._geometry[unit] = hard_disk(disk.sectors) if unit >= HARD_DISKS else floppy(disk.sectors)
 
     def reset(self) -> None:
         super().reset()
@@ -219,24 +217,28 @@ class BiosDisk(Device[BiosDiskState]):
     def _sectors_high(self) -> int:
         return self._sectors() >> 32
 
+    def _geometry(self) -> Geometry:
+        """Of the disk that is there now: floppies change."""
+        disk = self.units.get(self.UNIT)
+        if disk is None or not disk.sectors:
+            return NOTHING
+        return hard_disk(disk.sectors) if self.UNIT >= HARD_DISKS else floppy(disk.sectors)
+
     def _sectors(self) -> int:
         disk = self.units.get(self.UNIT)
         return disk.sectors if disk is not None else 0
 
     @CYLINDERS.on_read
     def _cylinders(self) -> int:
-        geometry = self._geometry.get(self.UNIT)
-        return geometry.cylinders if geometry is not None else 0
+        return self._geometry().cylinders
 
     @HEADS.on_read
     def _heads(self) -> int:
-        geometry = self._geometry.get(self.UNIT)
-        return geometry.heads if geometry is not None else 0
+        return self._geometry().heads
 
     @TRACK.on_read
     def _track(self) -> int:
-        geometry = self._geometry.get(self.UNIT)
-        return geometry.sectors if geometry is not None else 0
+        return self._geometry().sectors
 
     @KIND.on_read
     def _kind(self) -> int:

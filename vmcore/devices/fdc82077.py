@@ -68,8 +68,8 @@ WRITES: Final = (0x05, 0x09)
 SCANS: Final = (0x11, 0x19, 0x1D)
 VERIFY, FORMAT = 0x16, 0x0D
 
-RATES: Final = {720: (2, 1), 640: (2, 1), 360: (2, 1), 320: (2, 1), 2400: (0,), 2880: (0,), 5760: (3,)}
-"""Codes of the data rates at which a medium of so many sectors can be read; 1440 KiB: 500 kbit/s."""
+RATES: Final = {1440: (2,), 720: (2, 1), 640: (2, 1), 360: (2, 1), 320: (2, 1), 2400: (0,), 2880: (0,), 5760: (3,)}
+"""Codes of the data rates at which a medium of so many sectors can be read; others: 500 kbit/s."""
 
 
 @frozen

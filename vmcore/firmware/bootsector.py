@@ -18,7 +18,7 @@ from vmcore.model.errors import ConfigError
 __all__ = ["from_disks", "is_boot_sector", "load"]
 
 SIGNATURE = 0xAA55
-FIRST_HARD_DISK = 0x80
+FIRST_FLOPPY, FIRST_HARD_DISK = 0x00, 0x80
 
 
 def is_boot_sector(data: bytes) -> bool:
@@ -50,9 +50,11 @@ def load(
     return _start(layout, unit, mirror_to_serial, (BootDisk(unit, disk.data),))
 
 
-def from_disks(layout: PlatformLayout) -> BootImage:
-    """Boots the first hard disk that the board has.  Where that has no boot sector, the BIOS says so."""
-    return _start(layout, FIRST_HARD_DISK, False, ())
+def from_disks(layout: PlatformLayout, *, floppy: bool = False) -> BootImage:
+    """Boots the first hard disk that the board has, or its first floppy drive.  Where that has no boot sector, the BIOS
+    says so.
+    """
+    return _start(layout, FIRST_FLOPPY if floppy else FIRST_HARD_DISK, False, ())
 
 
 def _start(layout: PlatformLayout, unit: int, mirror_to_serial: bool, disks: tuple[BootDisk, ...]) -> BootImage:

@@ -13,6 +13,7 @@ from typing import Final
 from attrs import field, frozen
 
 from vmcore.firmware import acpi, smbios
+from vmcore.firmware.boot_options import BootOptions
 from vmcore.firmware.platform import FOUR_GIB, MemoryKind, PlatformLayout
 
 __all__ = ["DirectKernel", "Firmware", "contents"]
@@ -52,13 +53,14 @@ class Firmware:
     """What the reset vector leads to.
 
     image: of the ROM; kernel: what it is to start; files: what it finds beside the machine's own facts, by name;
-    boot_order: device paths, first first.
+    boot_order: device paths, first first; boot: what else there is to be said about booting.
     """
 
     image: bytes = field(repr=lambda data: f"<{len(data):#x} bytes>")
     kernel: DirectKernel | None = None
     files: Mapping[str, bytes] = field(factory=dict, repr=lambda files: str(sorted(files)))
     boot_order: tuple[str, ...] = ()
+    boot: BootOptions = field(factory=BootOptions)
 
 
 def contents(layout: PlatformLayout, firmware: Firmware, *, graphic: bool = False) -> dict[int, bytes]:
@@ -74,26 +76,32 @@ def contents(layout: PlatformLayout, firmware: Firmware, *, graphic: bool = Fals
         NO_GRAPHIC: int(not graphic).to_bytes(2, "little"),
         CPUS: cpus,
         MAX_CPUS: most,
-        BOOT_DEVICE: b"c\0",
-        BOOT_MENU: b"\0\0",
+        BOOT_DEVICE: firmware.boot.order[:1].encode().ljust(2, b"\0"),
+        BOOT_MENU: int(firmware.boot.menu).to_bytes(2, "little"),
         IRQ0_OVERRIDE: b"\1\0\0\0",
     }
     if firmware.kernel is not None:
         items |= _kernel(firmware.kernel)
     named = {
-        "etc/boot-fail-wait": WAIT_FOR_EVER,
+        "etc/boot-fail-wait": _wait(firmware.boot.reboot_timeout_ms),
         "etc/e820": _ram(layout),
         "etc/max-cpus": most,
         "etc/system-states": _system_states(layout),
+        **firmware.boot.files,
         **firmware.files,
     }
-    if firmware.boot_order:
-        named["bootorder"] = "\n".join(firmware.boot_order).encode() + b"\0"
+    order = [*firmware.boot_order, *(["HALT"] if firmware.boot.strict else [])]
+    if order:
+        named["bootorder"] = "\n".join(order).encode() + b"\0"
     if not graphic and layout.serial:
         named["etc/sercon-port"] = layout.serial[0].base.to_bytes(2, "little")
     if layout.acpi:
         named |= acpi.files(layout) | smbios.files(layout)
     return items | _directory(named)
+
+
+def _wait(milliseconds: int | None) -> bytes:
+    return WAIT_FOR_EVER if milliseconds is None else milliseconds.to_bytes(4, "little")
 
 
 def _directory(files: Mapping[str, bytes]) -> dict[int, bytes]:

@@ -116,6 +116,8 @@ class PlatformLayout:
     keyboard: bool = True
     """An 8042 with a keyboard (and `mouse` on its auxiliary port)."""
     mouse: bool = True
+    floppies: bool = False
+    """A floppy controller."""
     rtc: bool = True
     text_screen: bool = False
     """80x25 text memory at 0xB8000 with a VGA behind it."""

@@ -51,9 +51,13 @@ def load(config: MachineConfig, layout: PlatformLayout) -> BootImage | None:
         given = config.flat
         binary = _read("flat.image", given.image)
         return flat.load(binary, layout, address=given.address, mode=CpuMode(given.mode.value), entry=given.entry)
-    if any(disk.interface is DiskInterface.IDE and not disk.is_cdrom for disk in config.drives):
-        return bootsector.from_disks(layout)
-    return None
+    units = {
+        "a": any(disk.interface is DiskInterface.FLOPPY and disk.path is not None for disk in config.drives),
+        "c": any(disk.interface is DiskInterface.IDE and not disk.is_cdrom for disk in config.drives),
+    }
+    wanted = config.boot.once or config.boot.order
+    first = next((letter for letter in wanted if units.get(letter)), None)
+    return bootsector.from_disks(layout, floppy=first == "a") if any(units.values()) else None
 
 
 def load_firmware(config: MachineConfig, layout: PlatformLayout) -> Firmware | None:
@@ -68,7 +72,7 @@ def load_firmware(config: MachineConfig, layout: PlatformLayout) -> Firmware | N
     if not 64 * KIB <= size <= 16 * MIB or size % (64 * KIB):
         image.fail("size", size, "64 KiB to 16 MiB, a multiple of 64 KiB")
     if config.kernel is None:
-        return Firmware(image=image.data)
+        return Firmware(image=image.data, boot=config.boot)
     loader = stock.find(stock.LINUX_LOADER)
     if loader is None:
         raise ConfigError(
@@ -77,7 +81,13 @@ def load_firmware(config: MachineConfig, layout: PlatformLayout) -> Firmware | N
     initrd = None if config.initrd is None else _read("initrd", config.initrd)
     kernel = direct_kernel.cut(_read("kernel", config.kernel), initrd, config.append, layout)
     rom = f"genroms/{stock.LINUX_LOADER}"
-    return Firmware(image=image.data, kernel=kernel, files={rom: loader.read_bytes()}, boot_order=(f"/rom@{rom}",))
+    return Firmware(
+        image=image.data,
+        kernel=kernel,
+        files={rom: loader.read_bytes()},
+        boot_order=(f"/rom@{rom}",),
+        boot=config.boot,
+    )
 
 
 def write_segments(memory: PhysicalMemory, image: BootImage) -> None:

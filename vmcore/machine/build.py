@@ -54,6 +54,7 @@ def _plan_board(config: MachineConfig, model: CpuModel) -> PlatformLayout:
         long_mode=long_mode,
         physical_bits=model.phys_bits,
         screen=has_screen(config),
+        floppies=any(disk.is_floppy for disk in config.drives),
     )
     return q35_layout(layout) if config.board == "q35" else layout
 

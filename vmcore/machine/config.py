@@ -23,7 +23,8 @@ from vmcore.boards.kinds import BOARDS, board_name
 from vmcore.engine.cpu_options import choose_cpu
 from vmcore.engine.models import model_names
 from vmcore.engine.topology import CpuTopology
-from vmcore.machine.disk_config import Disk, place_disks, read_disks
+from vmcore.firmware.boot_options import BootOptions, read_boot
+from vmcore.machine.disk_config import Disk, place_disks, read_disks, read_floppies
 from vmcore.machine.hyperv import ENLIGHTENMENTS
 from vmcore.machine.memory_options import MemoryBackendOption, check_memory, memory_backends, numa_options
 from vmcore.machine.numa import NumaOption
@@ -333,6 +334,10 @@ class MachineConfig:
     """Hard disks and CD-ROM drives: `Disk`s, or paths of images."""
     cdrom: Image | None = field(default=None, converter=_cdrom)
     """An image in a CD-ROM drive; in short for a Disk of that kind."""
+    floppies: tuple[Disk, ...] = field(default=(), converter=read_floppies)
+    """Floppy drives, A and B: paths of images, `Disk`s, or None for a drive without a floppy."""
+    boot: BootOptions = field(factory=BootOptions, converter=read_boot)
+    """What firmware is told about booting: letters such as "dc" for the order, or `BootOptions`."""
     serials: int = 1
     """Number of 16550A UARTs, at the PC's usual places."""
     vga: str = "std"
@@ -381,9 +386,9 @@ class MachineConfig:
         _integer("quantum_ns", self.quantum_ns, self.instruction_ns, 1_000_000_000, "nanoseconds")
         if self.flat is not None and not isinstance(self.flat, FlatImage):
             raise ConfigError("flat", self.flat, "a FlatImage")
-        place_disks(self.drives)
         if self.board == "none" and self.drives:
             raise ConfigError("disks", self.drives[0].path, "nothing on board none, which has no adapter for disks")
+        place_disks(self.drives, self.board)
         if self.firmware is not None:
             for name in ("bootsector", "flat"):
                 if getattr(self, name) is not None:
@@ -428,8 +433,9 @@ class MachineConfig:
 
     @property
     def drives(self) -> tuple[Disk, ...]:
-        """All disks and CD-ROM drives."""
-        return self.disks if self.cdrom is None else (*self.disks, Disk(self.cdrom, media="cdrom"))
+        """All disks, CD-ROM and floppy drives."""
+        cdrom = () if self.cdrom is None else (Disk(self.cdrom, media="cdrom"),)
+        return (*self.disks, *cdrom, *self.floppies)
 
     def _shown(self, name: str) -> object:
         value: Any = getattr(self, name)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from attrs import field, frozen
+
 from vmcore.block.drive import Drive, DriveKind
 from vmcore.block.graph import BlockGraph
 from vmcore.block.node import BlockNode, NodeOptions
@@ -15,17 +17,30 @@ from vmcore.machine.inputs import MediumInput, NodeInput, ResizeInput, TrayInput
 from vmcore.model.block import BlockdevOnError
 from vmcore.model.errors import CommandError, ConfigError
 
-__all__ = ["apply_to_disks", "build_disks"]
+__all__ = ["Drives", "apply_to_disks", "build_disks"]
 
 _AUTO: Final = BlockdevOnError.AUTO
 
 
+@frozen
+class Drives:
+    """What is plugged in where: adapter: into the board's adapter; floppies: on the floppy controller's cable."""
+
+    adapter: dict[int, Drive] = field(factory=dict)
+    floppies: dict[int, Drive] = field(factory=dict)
+
+
 def build_disks(
-    disks: tuple[Disk, ...], graph: BlockGraph, emit: Emit, now: Callable[[], int], stop: Callable[[], None]
-) -> dict[int, Drive]:
-    """Open the images and make the drives; those on IDE by their place.  ConfigError for a file that cannot be used."""
-    places: dict[int, Drive] = {}
-    for number, disk in enumerate(place_disks(disks)):
+    disks: tuple[Disk, ...],
+    board: str,
+    graph: BlockGraph,
+    emit: Emit,
+    now: Callable[[], int],
+    stop: Callable[[], None],
+) -> Drives:
+    """Open the images and make the drives.  ConfigError for a file that cannot be used."""
+    places = Drives()
+    for number, disk in enumerate(place_disks(disks, board)):
         try:
             medium = None if disk.path is None else _medium(disk, graph)
         except CommandError as error:
@@ -37,19 +52,28 @@ def build_disks(
         assert disk.index is not None
         drive = Drive(
             disk.id,
-            DriveKind.CDROM if disk.is_cdrom else DriveKind.DISK,
+            _kind(disk),
             medium,
             read_error=BlockdevOnError.REPORT if disk.read_error is _AUTO else disk.read_error,
             write_error=BlockdevOnError.ENOSPC if disk.write_error is _AUTO else disk.write_error,
             serial=disk.serial,
+            boot_index=disk.boot_index,
             emit=emit,
             now=now,
             stop=stop,
         )
         graph.add_drive(drive)
         if disk.interface is DiskInterface.IDE:
-            places[disk.index] = drive
+            places.adapter[disk.index] = drive
+        elif disk.is_floppy:
+            places.floppies[disk.index] = drive
     return places
+
+
+def _kind(disk: Disk) -> DriveKind:
+    if disk.is_floppy:
+        return DriveKind.FLOPPY
+    return DriveKind.CDROM if disk.is_cdrom else DriveKind.DISK
 
 
 def apply_to_disks(graph: BlockGraph, what: TrayInput | MediumInput | NodeInput | ResizeInput) -> None:

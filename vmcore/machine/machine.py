@@ -230,6 +230,14 @@ class Machine:
 
     def _assemble(self, model: CpuModel) -> tuple[BootImage | None, Board]:
         """What the configuration starts, and the board: all that opens files."""
+        drives = build_disks(
+            self.config.drives,
+            self.config.board,
+            self.block,
+            self._emit,
+            self._scheduler.time,
+            lambda: self._request(_IoError()),
+        )
         services = BoardServices(
             memory=self.memory,
             cpus=self.cpus,
@@ -253,13 +261,9 @@ class Machine:
             rtc=self.config.rtc,
             ram=self._ram,
             block=self.block,
-            ide=build_disks(
-                self.config.drives,
-                self.block,
-                self._emit,
-                self._scheduler.time,
-                lambda: self._request(_IoError()),
-            ),
+            ide=drives.adapter,
+            floppies=drives.floppies,
+            boot=self.config.boot,
         )
         layout = plan_layout(self.config, model)
         image = load(self.config, layout)
@@ -722,6 +726,7 @@ class Machine:
         # What the guest asked for is void now; a hook's wish to stop is not.
         self._requests = deque(request for request in self._requests if isinstance(request, _Stop))
         self._reset_hardware()
+        self.board.restarted()
 
     def _reset_cpus(self) -> None:
         for cpu in self.cpus:
@@ -960,14 +965,5 @@ class _IoError:
 
 
 _Request = (
-    _Stop
-    | _DebugExit
-    | _PowerOff
-    | _Reset
-    | _Suspend
-    | _SuspendToDisk
-    | _Wake
-    | _Panic
-    | _WatchdogExpired
-    | _IoError
+    _Stop | _DebugExit | _PowerOff | _Reset | _Suspend | _SuspendToDisk | _Wake | _Panic | _WatchdogExpired | _IoError
 )

@@ -208,15 +208,23 @@ OPTIONS: Final = (
         name="disk",
         aliases=("drive",),
         metavar="FILE[,NAME=VALUE]",
-        help="a hard disk or CD-ROM drive with this image; the guest's writes go to the file",
+        help="a hard disk, CD-ROM or floppy drive with this image; the guest's writes go to the file",
         repeated=True,
         parameters=(
-            Parameter(name="file", help="the image, raw; nothing: a CD-ROM drive without a medium"),
-            Parameter(name="if", help="what the drive is attached to: ide or none", default="ide"),
+            Parameter(name="file", help="the image, raw; nothing: a CD-ROM or floppy drive without a medium"),
+            Parameter(
+                name="if",
+                help="what the drive is attached to: ide (the board's adapter, which is one for SATA on a q35), floppy "
+                "or none",
+                default="ide",
+            ),
             Parameter(name="media", help="disk or cdrom", default="disk"),
             Parameter(
-                name="index", type=_NUMBER, help="place on IDE: 0 and 1 on the first channel, 2 and 3 on the next"
+                name="index",
+                type=_NUMBER,
+                help="place on IDE: 0 and 1 on the first channel, 2 and 3 on the next; SATA port; floppy drive 0 or 1",
             ),
+            Parameter(name="bootindex", type=_NUMBER, help="firmware tries drives that have one first, in this order"),
             Parameter(name="id", help="name of the drive, for management"),
             Parameter(name="serial", help="serial number that the guest sees"),
             Parameter(name="readonly", type=_BOOLEAN, help="the guest cannot write", default="off"),
@@ -233,6 +241,28 @@ OPTIONS: Final = (
     Option(name="hdc", metavar="FILE", help="first disk on the second IDE channel"),
     Option(name="hdd", metavar="FILE", help="second disk on the second IDE channel"),
     Option(name="cdrom", metavar="FILE", help="a CD-ROM drive with this image"),
+    Option(
+        name="floppy",
+        aliases=("fda",),
+        metavar="FILE",
+        help="first floppy drive, with this image; the guest's writes go to the file",
+    ),
+    Option(name="fdb", metavar="FILE", help="second floppy drive"),
+    Option(
+        name="boot",
+        metavar="ORDER|NAME=VALUE",
+        help="what firmware tries to boot, as letters: a, b floppies, c hard disk, d CD-ROM, n network",
+        parameters=(
+            Parameter(name="order", help="the letters", default="cad"),
+            Parameter(name="once", help="the same until the machine is reset"),
+            Parameter(name="menu", type=_BOOLEAN, help="firmware offers its menu", default="off"),
+            Parameter(name="splash-time", type=_NUMBER, help="for so many milliseconds"),
+            Parameter(name="reboot-timeout", type=_NUMBER, help="milliseconds until a reset where nothing boots"),
+            Parameter(name="strict", type=_BOOLEAN, help="only drives with a bootindex are tried", default="off"),
+        ),
+        implied="order",
+        group="boot-opts",
+    ),
     Option(name="snapshot", help="the guest's writes to all disks stay in memory"),
     Option(
         name="serial",

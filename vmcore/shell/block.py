@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from vmcore.block.drive import Drive
+from vmcore.block.drive import Drive, DriveKind
 from vmcore.block.locks import LockedError
 from vmcore.block.node import BlockNode, NodeOptions
 from vmcore.machine.inputs import MediumInput, NodeInput, ResizeInput, TrayInput
@@ -162,7 +162,7 @@ class Block:
             drive = graph.drive(device, id)
             if format is not None and format not in _WRITABLE_FORMATS:
                 raise CommandError("GenericError", f"Unknown driver '{format}'")
-            retained = drive.medium is None or drive.read_only
+            retained = drive.kind is DriveKind.CDROM if drive.medium is None else drive.read_only
             sealed = {"read-only": True, "read-write": False}.get(read_only.value, retained)
             file, raw = graph.new_name(), graph.new_name()
             nodes = [
@@ -189,7 +189,7 @@ class Block:
     @staticmethod
     def _open(machine: Machine, drive: Drive, force: bool) -> None:
         machine.apply(TrayInput(machine.block.drives.index(drive), open=True, force=force))
-        if not drive.tray_open:
+        if drive.has_tray and not drive.tray_open:
             raise CommandError(
                 "GenericError",
                 f"Device '{drive.qdev if not drive.name else drive.name}' is locked and force was not specified, "
@@ -212,7 +212,7 @@ def _drive_info(drive: Drive) -> BlockInfo:
         removable=drive.removable,
         locked=drive.locked,
         inserted=None if drive.medium is None else _node_info(drive.medium),
-        tray_open=drive.tray_open if drive.removable else None,
+        tray_open=drive.tray_open if drive.has_tray else None,
         io_status=drive.io_status if drive.reports_status else None,
     )
 

@@ -282,6 +282,11 @@ def io(base: int, length: int, *, alignment: int = 1) -> bytes:
     return struct.pack("<BBHHBB", 0x47, 1, base, base, alignment, length)
 
 
+def dma(channel: int) -> bytes:
+    """DMA descriptor: one channel that moves bytes, as ISA devices use it (6.4.2.2)."""
+    return bytes((0x2A, 1 << channel, 0x00))
+
+
 def irq(*numbers: int) -> bytes:
     """Edge-triggered, active-high, exclusive ISA interrupts (6.4.2.1, the form without flags)."""
     return struct.pack("<BH", 0x22, sum(1 << number for number in numbers))

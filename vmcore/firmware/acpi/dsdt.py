@@ -70,6 +70,8 @@ def _isa_devices(layout: PlatformLayout) -> list[bytes]:
         devices.append(_isa("KBD", "PNP0303", aml.io(0x60, 1), aml.io(0x64, 1), aml.irq(1)))
         if layout.mouse:
             devices.append(_isa("MOU", "PNP0F13", aml.irq(12)))
+    if layout.floppies:
+        devices.append(_isa("FDC", "PNP0700", aml.io(0x3F0, 6), aml.io(0x3F7, 1), aml.irq(6), aml.dma(2)))
     for number, port in enumerate(layout.serial, 1):
         unique = aml.name("_UID", aml.integer(number))
         devices.append(_isa(f"COM{number}", "PNP0501", aml.io(port.base, 8), aml.irq(port.irq), more=unique))
