@@ -83,7 +83,9 @@ INLINE_INSTRUCTIONS: Final = 20_000
 PACE_AHEAD_NS: Final = 5_000_000
 """How far guest time may run ahead of host time when it is paced."""
 
-_ENDINGS: Final = frozenset({ShutdownCause.HOST_QMP_QUIT, ShutdownCause.HOST_ERROR, ShutdownCause.NONE})
+_ENDINGS: Final = frozenset(
+    {ShutdownCause.HOST_QMP_QUIT, ShutdownCause.HOST_SIGNAL, ShutdownCause.HOST_ERROR, ShutdownCause.NONE}
+)
 """Shutdowns after which nothing stays, whatever the shutdown action."""
 
 _OFF = (ShutdownRequested, DebugExit, GuestFaulted)
@@ -226,8 +228,7 @@ class VirtualMachine(PowerControl):
         self._start_plumbing(self._run_freely, "vmcore driver")
         if self._incoming is not None:
             self._state = RunState.INMIGRATE
-        if self._preconfig is None:
-            await self._begin_with(self._incoming)
+        await self._begin_with(self._incoming)
         return self
 
     def _build(self, config: MachineConfig) -> None:
@@ -246,7 +247,10 @@ class VirtualMachine(PowerControl):
     async def _begin_with(self, incoming: str | None) -> None:
         """Open character devices, and take the guest, on entering; where that fails, nothing was entered."""
         try:
-            await self.chardevs._begin()
+            await self.chardevs._open()
+            if self._preconfig is not None:
+                return
+            await self.chardevs._plug()
             if incoming is not None:
                 await self.migration.begin(incoming)
         except BaseException as error:
@@ -410,16 +414,16 @@ class VirtualMachine(PowerControl):
         if not self._free and self._state not in (RunState.INMIGRATE, RunState.FINISH_MIGRATE):
             self._state = RunState.PRELAUNCH
 
-    async def quit(self) -> None:
-        """Switch the machine off, whatever the guest thinks of it."""
+    async def quit(self, cause: ShutdownCause = ShutdownCause.HOST_QMP_QUIT) -> None:
+        """Switch the machine off, whatever the guest thinks of it.  cause: that, or HOST_SIGNAL."""
         self._stop_wanted = True
         if self._preconfig is not None:
-            await self._preconfig.quit()
+            await self._preconfig.quit(cause)
             return
         async with self.parked():
             if self._exit is None or self.stays_after(self._exit):
-                self._say(Shutdown(False, ShutdownCause.HOST_QMP_QUIT))
-                self._note_off(ShutdownRequested(ShutdownCause.HOST_QMP_QUIT, guest=False))
+                self._say(Shutdown(False, cause))
+                self._note_off(ShutdownRequested(cause, guest=False))
 
     async def send_key(self, *keys: str) -> None:
         """Press keys together (named as QEMU's QKeyCode: "a", "ret", "ctrl", "f1", ...) and release them in reverse
@@ -604,7 +608,7 @@ class VirtualMachine(PowerControl):
 
     def start_soon(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         """Do something beside all else, until the machine's block ends."""
-        self._open_machine()
+        self._check_entered()
         self._start_plumbing(work, name)
 
     @property

@@ -33,7 +33,7 @@ def test_without_options_the_machine_is_that_of_the_library() -> None:
 def test_qemus_spellings_mean_the_same() -> None:
     ours = options(
         "--board pc --memory 512M --cpus 2 --cpu qemu64 --kernel k --initrd i --append 'a b' --paused --name n"
-        " --nographic"
+        " --display none"
     )
     assert ours == options("-M pc -m 512 -smp 2 -cpu qemu64 -kernel k -initrd i -append 'a b' -S -name n -display none")
     assert ours == options(
@@ -127,7 +127,7 @@ def test_every_default_is_one() -> None:
     line = []
     for option in OPTIONS:
         value = ",".join(f"{p.name}={p.default}" for p in option.parameters if p.default is not None) or option.default
-        if value is not None and option.name not in ("flat", "disk"):
+        if value is not None and option.name not in ("flat", "disk", "mon"):
             line += [f"--{option.name}", value]
     assert parse(["run", *line]) == options("")
 
@@ -135,3 +135,46 @@ def test_every_default_is_one() -> None:
 def test_the_documentation_is_made_from_the_declarations() -> None:
     text = runpy.run_path(str(DOCS / "make_command_line.py"))["text"]()
     assert (DOCS / "command-line.md").read_text(encoding="utf-8") == text, "run python docs/make_command_line.py"
+
+
+def test_character_devices_and_what_is_plugged_into_them() -> None:
+    found = options(
+        "-chardev socket,id=a,path=/s,server=on,wait=off -serial chardev:a -serial mon:pty -serial none"
+        " -device isa-debugcon,iobase=0x402,chardev=a -device isa-serial,chardev=a -monitor null -mon a,mode=control"
+        " -qmp unix:/q,server=on,wait=off -qmp unix:/r,server=off -qmp tcp::0"
+    )
+    assert found.config.serials == 4
+    assert found.attach == {"serial0": "a", "serial1": "serial1", "debugcon0": "a", "serial3": "a"}
+    assert [wanted.label for wanted in found.chardevs] == ["a", "serial1", "compat_monitor1", "compat_monitor3"]
+    assert found.monitors == ("serial1", "compat_monitor1")
+    assert found.qmp == ("unix:/q", "tcp::0")
+    assert found.qmp_on == ("compat_monitor3", "a")
+
+
+def test_who_has_the_standard_streams() -> None:
+    assert options("").attach == {"serial0": "serial0"}
+    shared = options("-nographic")
+    assert (shared.monitors, shared.chardevs[0].mux) == (("serial0",), True)
+    for line in ("-monitor stdio", "-qmp stdio", "-chardev stdio,id=x"):
+        found = options(line)
+        assert [w.backend.type.value for w in found.chardevs].count("stdio") == 1, line
+        assert found.config.serials == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("-serial pigeon", "serial"),
+        ("-monitor pigeon", "monitor"),
+        ("-mon mode=control", "mon.chardev"),
+        ("-mon a,mode=loud", "mon.mode"),
+        ("-chardev null", "chardev.id"),
+        ("-device isa-serial,index=3", "device[0]"),
+        ("-monitor null -max-instructions 1", "max-instructions"),
+        ("-incoming tcp:x:1", "incoming"),
+    ],
+)
+def test_what_cannot_be_plugged_names_the_place(line: str, path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        options(line)
+    assert caught.value.path == path

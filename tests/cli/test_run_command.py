@@ -312,3 +312,32 @@ def test_bad_options_about_memory_are_named(image: Callable[[bytes], Path], opti
     result = vmcore("run", "--flat", image(HALT), *options)
     assert result.returncode == 2
     assert text in result.stderr
+
+
+def test_the_human_monitor_on_the_standard_streams(image: Callable[[bytes], Path]) -> None:
+    guest = image(bytes.fromhex("eb fe"))
+    result = vmcore("run", "--flat", guest, "--monitor", "stdio", "--name", "foo", stdin=b"info name\nquit\n")
+    assert result.returncode == 0, result.stderr
+    assert b"(qemu) info name\r\nfoo\r\n(qemu) quit" in result.stdout
+
+
+def test_qmp_on_the_standard_streams(image: Callable[[bytes], Path]) -> None:
+    guest = image(bytes.fromhex("eb fe"))
+    result = vmcore(
+        *("run", "-flat", guest, "-qmp", "stdio", "-S"),
+        stdin=b'{"execute": "qmp_capabilities"}{"execute": "query-chardev"}{"execute": "quit"}',
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {"label": "compat_monitor0", "filename": "stdio", "frontend-open": True} in lines[2]["return"]
+    assert any(line.get("event") == "SHUTDOWN" for line in lines)
+
+
+def test_a_debug_console_and_a_port_on_devices(image: Callable[[bytes], Path], tmp_path: Path) -> None:
+    code = bytes.fromhex("b0 48 ba 02 04 ee b0 69 ba f8 03 ee") + POWER_OFF
+    result = vmcore(
+        *("run", "-flat", image(code), "-chardev", f"file,id=a,path={tmp_path / 'a'}", "-nodefaults"),
+        *("-device", "isa-debugcon,iobase=0x402,chardev=a", "-serial", f"file:{tmp_path / 'b'}"),
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (b"H", b"i")

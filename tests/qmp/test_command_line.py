@@ -17,6 +17,7 @@ SPIN = FlatImage(bytes.fromhex("eb fe"))
 @pytest.mark.conformance(
     "query-command-line-options",
     "CommandLineParameterType.string",
+    "CommandLineParameterType.boolean",
     "CommandLineParameterType.number",
     "CommandLineParameterType.size",
 )
@@ -30,6 +31,8 @@ async def test_management_is_told_the_options(tmp_path: Path) -> None:
         assert size in memory["return"][0]["parameters"]
         [smp] = await execute(vm, "query-command-line-options", option="smp-opts")
         assert {"cpus": "number"}.items() <= {p["name"]: p["type"] for p in smp["parameters"]}.items()
+        [chardev] = await execute(vm, "query-command-line-options", option="chardev")
+        assert {"server": "boolean"}.items() <= {p["name"]: p["type"] for p in chardev["parameters"]}.items()
         [no_reboot] = await execute(vm, "query-command-line-options", option="no-reboot")
         assert no_reboot == {"option": "no-reboot", "parameters": []}
 

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from vmcore.chardev.text import Wanted
 from vmcore.cli.disks import read_disks
+from vmcore.cli.wiring import Wiring
 from vmcore.firmware.boot_options import BootOptions
 from vmcore.machine.config import DeviceOption, FlatImage, MachineConfig
 from vmcore.machine.hyperv import ENLIGHTENMENTS
@@ -22,7 +24,7 @@ from vmcore.model.qom import MemoryBackendProperties, ObjectOptions
 from vmcore.model.run_state import RebootAction, ShutdownAction
 from vmcore.shell.migration import DEFER, check_incoming
 
-__all__ = ["DemoOptions", "Endpoint", "RunOptions", "parse"]
+__all__ = ["DemoOptions", "RunOptions", "parse"]
 
 EPILOG: Final = """\
 Every option may be written with one hyphen or two.
@@ -32,37 +34,31 @@ file; 4 --max-instructions are spent; 6 the guest waits for ever and no input ca
 nothing resets the machine; 70 a fault of vmcore itself; 130, 143, 129 ended by SIGINT, SIGTERM, SIGHUP."""
 
 
-@frozen
-class Endpoint:
-    """Where bytes go to and come from.  kind: "stdio", "file", "unix" or "null"; path: for file and unix."""
-
-    kind: str
-    path: str = ""
-
-    @classmethod
-    def parse(cls, text: str, option: str, kinds: Sequence[str]) -> Endpoint:
-        kind, colon, path = text.partition(":")
-        wants_path = kind in ("file", "unix")
-        if kind not in kinds or wants_path != bool(colon) or (wants_path and not path):
-            forms = ", ".join(k + (":PATH" if k in ("file", "unix") else "") for k in kinds)
-            raise ConfigError(option, text, f"one of {forms}")
-        return cls(kind, path)
-
-
 @frozen(kw_only=True)
 class RunOptions:
     """`vmcore run`, checked."""
 
     config: MachineConfig
-    serial: tuple[Endpoint, ...]
-    debugcon: Endpoint | None
+    chardevs: tuple[Wanted, ...]
+    attach: dict[str, str]
+    """Port -> label of the character device that is plugged into it."""
+    monitors: tuple[str, ...]
+    """Labels of character devices with a human monitor."""
+    qmp_on: tuple[str, ...]
+    """Labels of character devices with QMP."""
     paused: bool
     incoming: str | None
     max_instructions: int | None
     qmp: tuple[str, ...]
+    """Endpoints with QMP."""
     stats: Path | None
     preconfig: bool
     objects: tuple[ObjectOptions, ...]
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether somebody may say something about the machine: over QMP or a monitor."""
+        return bool(self.qmp or self.qmp_on or self.monitors)
 
 
 @frozen
@@ -155,19 +151,15 @@ def _run_options(given: _Given) -> RunOptions:
     for name, accel in (("board.accel", board.get("accel")), ("accel", given.accel)):
         if accel is not None and "tcg" not in accel.split(",")[0].split(":"):
             raise ConfigError(name, accel, "tcg")
-    serial = _serial(given)
-    debugcon = None if given.debugcon is None else Endpoint.parse(given.debugcon, "debugcon", ("file", "null"))
-    devices = [DeviceOption.parse(text, f"device[{index}]") for index, text in enumerate(given.device)]
-    if debugcon is not None and not any(device.model == "isa-debugcon" for device in devices):
-        devices.append(DeviceOption.parse("isa-debugcon", "debugcon"))
+    wiring, devices = _wiring(given, has_ports=board["type"] != "none")
     limit = None if given.max_instructions is None else _number("max-instructions", given.max_instructions)
-    if limit is not None and given.qmp:
-        raise ConfigError("max-instructions", limit, "nothing beside --qmp")
+    if limit is not None and (wiring.qmp or wiring.qmp_on or wiring.monitors):
+        raise ConfigError("max-instructions", limit, "nothing beside --qmp and --monitor")
     if given.incoming is not None:
-        _check_incoming(given.incoming, bool(given.qmp))
+        _check_incoming(given.incoming, bool(wiring.qmp or wiring.qmp_on or wiring.monitors))
     if given.display not in (None, "none"):
         raise ConfigError("display", given.display, "none")
-    if given.preconfig and not given.qmp:
+    if given.preconfig and not (wiring.qmp or wiring.qmp_on):
         raise ConfigError("preconfig", given.preconfig, "it beside --qmp, over which it ends")
     objects = object_options(given.object, "object")
     action = given.of("action")
@@ -197,7 +189,7 @@ def _run_options(given: _Given) -> RunOptions:
         ),
         boot=_boot(given),
         flat=_flat(given),
-        serials=len(serial) if board["type"] != "none" else 0,
+        serials=wiring.serials,
         devices=devices,
         seed=0 if given.seed is None else _number("seed", given.seed),
         rtc=_rtc(given),
@@ -212,12 +204,14 @@ def _run_options(given: _Given) -> RunOptions:
     )
     return RunOptions(
         config=config,
-        serial=serial if config.board != "none" else (),
-        debugcon=debugcon,
+        chardevs=tuple(wiring.chardevs),
+        attach=wiring.attach,
+        monitors=tuple(wiring.monitors),
+        qmp_on=tuple(wiring.qmp_on),
         paused=given.paused,
         incoming=given.incoming,
         max_instructions=limit,
-        qmp=tuple(given.qmp),
+        qmp=tuple(wiring.qmp),
         stats=None if given.stats is None else Path(given.stats),
         preconfig=given.preconfig,
         objects=tuple(each for each in objects if not isinstance(each, MemoryBackendProperties)),
@@ -241,12 +235,42 @@ def _cpu(text: str) -> tuple[str, tuple[str, ...]]:
     return ",".join(model), tuple(wanted)
 
 
-def _serial(given: _Given) -> tuple[Endpoint, ...]:
-    texts = given.serial or ([] if given.nodefaults and not given.nographic else ["stdio"])
-    serial = tuple(Endpoint.parse(text, "serial", ("stdio", "file", "unix", "null")) for text in texts)
-    if sum(end.kind == "stdio" for end in serial) > 1:
-        raise ConfigError("serial", "stdio", "stdio for one port only")
-    return serial
+def _wiring(given: _Given, *, has_ports: bool) -> tuple[Wiring, list[DeviceOption]]:
+    """Character devices with what is plugged into them, and the devices that are left."""
+    wiring = Wiring()
+    for text in given.chardev:
+        wiring.chardev(text)
+    if has_ports:
+        default = "mon:stdio" if given.nographic and not given.monitor else "stdio"
+        own_port = any(text.partition(",")[0] == "isa-serial" for text in given.device)
+        wanted = not own_port and (given.nographic or not given.nodefaults) and not _on_stdio(given)
+        for text in given.serial or ([default] if wanted else [] if given.nodefaults or own_port else ["null"]):
+            wiring.serial(text)
+    devices: list[DeviceOption] = []
+    consoles = 0
+    for index, text in enumerate(given.device):
+        device = wiring.device(text, f"device[{index}]", consoles)
+        if device is not None:
+            devices.append(device)
+            consoles += device.model == "isa-debugcon"
+    if given.debugcon is not None:
+        if not consoles:
+            devices.append(DeviceOption.parse("isa-debugcon", "debugcon"))
+        wiring.debugcon(given.debugcon, 0)
+    for text in given.monitor:
+        wiring.monitor(text)
+    for text in given.qmp:
+        wiring.qmp_at(text)
+    for text in given.mon:
+        wiring.mon(text)
+    return wiring, devices
+
+
+def _on_stdio(given: _Given) -> bool:
+    """Whether something else than a serial port has the standard streams."""
+    return any(text == "stdio" for text in (*given.monitor, *given.qmp)) or any(
+        text.partition(",")[0].removeprefix("backend=") == "stdio" for text in given.chardev
+    )
 
 
 def _boot(given: _Given) -> BootOptions:

@@ -6,18 +6,16 @@ import json
 import signal
 import sys
 import time
-from contextlib import ExitStack
 from typing import Any
 
 import trio
 
-from vmcore.cli.endpoints import open_output, pump_input, raw_terminal, serve_unix
 from vmcore.cli.options import RunOptions
 from vmcore.cli.status import ExitStatus, StatusLine
 from vmcore.model.errors import VmcoreError
 from vmcore.model.events import Event, Watchdog
 from vmcore.model.exits import BudgetSpent, DebugExit, Exit, GuestFaulted, Idle, ShutdownRequested
-from vmcore.model.run_state import WatchdogAction
+from vmcore.model.run_state import ShutdownCause, WatchdogAction
 from vmcore.shell.migration import DEFER
 from vmcore.vm import VirtualMachine
 
@@ -47,17 +45,23 @@ async def run(options: RunOptions) -> int:
     """Run the guest to its end; the process's exit status."""
     async with VirtualMachine(
         options.config,
+        chardevs=options.chardevs,
+        attach=options.attach,
         incoming=None if options.incoming is None else "defer",
         preconfig=options.preconfig,
         autostart=options.preconfig and not options.paused and options.incoming is None,
         objects=options.objects,
     ) as vm:
-        with ExitStack() as stack:
-            vm.events.listen(_tell_of_watchdog)
-            session = _Session(vm, options, stack.enter_context(StatusLine()))
+        vm.events.listen(_tell_of_watchdog)
+        for label in options.monitors:
+            vm.chardevs.serve_monitor(label)
+        for label in options.qmp_on:
+            vm.chardevs.serve_qmp(label)
+        with StatusLine() as line:
+            session = _Session(vm, options, line)
             if not options.preconfig:
-                await session.attach(stack)
-            return await session.run(stack)
+                await session.built()
+            return await session.run()
 
 
 def _tell_of_watchdog(event: Event) -> None:
@@ -73,44 +77,20 @@ class _Session:
         self.vm = vm
         self.options = options
         self.line = line
-        self.unix: list[tuple[int, str]] = []
-        self.stdin: int | None = None
-        self.input_may_come = False
-        self.sources_changed = trio.Event()
         self.signal = 0
 
-    async def attach(self, stack: ExitStack) -> None:
-        """Connect the serial ports and the debug console."""
-        for index, endpoint in enumerate(self.options.serial):
-            stream = self.vm.serial[index]
-            output = stack.enter_context(open_output(endpoint, self.vm.soon))
-            if output is not None:
-                stream.on_output = output.write
-            elif endpoint.kind == "null":
-                stream.on_output = _discard
-            else:
-                self.unix.append((index, endpoint.path))
-            if endpoint.kind == "stdio":
-                stack.enter_context(raw_terminal())
-                self.stdin = index
-        if self.options.debugcon is not None:
-            output = stack.enter_context(open_output(self.options.debugcon, self.vm.soon))
-            async with self.vm.parked() as machine:
-                machine.on_debugcon = _discard if output is None else output.write
+    async def built(self) -> None:
+        """The machine is there: nobody reads the streams of its serial ports here."""
+        for stream in self.vm.serial:
+            await stream.aclose()
 
-    async def run(self, stack: ExitStack) -> int:
+    async def run(self) -> int:
         begin = time.process_time()
         exit: Exit | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_signals, nursery.cancel_scope)
             if self.options.preconfig:
-                await self._preconfigure(stack, nursery)
-            for index, path in self.unix:
-                self.input_may_come = True
-                nursery.start_soon(serve_unix, self.vm.serial[index], path)
-            if self.stdin is not None:
-                self.input_may_come = True
-                nursery.start_soon(pump_input, self.vm.serial[self.stdin], self._input_ended)
+                await self._preconfigure(nursery)
             if self.line.shown and not self.vm.preconfig:
                 nursery.start_soon(self._show_status)
             if not self.options.preconfig:
@@ -129,36 +109,35 @@ class _Session:
         for endpoint in self.options.qmp:
             await nursery.start(self.vm.serve_qmp, endpoint)
 
-    async def _preconfigure(self, stack: ExitStack, nursery: trio.Nursery) -> None:
-        """Serve QMP until a client has the machine built, and attach what the guest needs before it runs; or until a
-        client ends it all.
-        """
+    async def _preconfigure(self, nursery: trio.Nursery) -> None:
+        """Serve QMP until a client has the machine built, or ends it all."""
         async with trio.open_nursery() as waiting:
 
-            async def attach() -> None:
-                await self.attach(stack)
+            async def built() -> None:
+                await self.built()
                 waiting.cancel_scope.cancel()
 
             async def ended() -> None:
                 await self.vm.wait_end()
                 waiting.cancel_scope.cancel()
 
-            self.vm.when_built(attach)
+            self.vm.when_built(built)
             waiting.start_soon(ended)
             await self._serve_qmp(nursery)
 
     async def _drive(self) -> Exit:
         """Run the guest to its end: freely where a client may want to say something about it, else in lockstep."""
         vm, limit, incoming = self.vm, self.options.max_instructions, self.options.incoming
+        clients = self.options.has_clients
         if incoming is not None and not vm.preconfig:
-            if self.options.paused or not self.options.qmp:
+            if self.options.paused or not clients:
                 await vm.stop()
-            if self.options.qmp:
+            if clients:
                 return await self._drive_incoming(incoming)
             await vm.migrate_incoming(incoming)
             if limit is not None:
                 limit += vm.instructions
-        if self.options.qmp:
+        if clients:
             if not self.options.paused and not self.options.preconfig:
                 await vm.start()
             return await self._end()
@@ -173,9 +152,8 @@ class _Session:
             # Nothing but input wakes the guest: wait for some, and leave where none can come.
             woken = False
             while not woken:
-                if not self.input_may_come:
+                if not vm.chardevs.input_may_come:
                     return exit
-                self.sources_changed = trio.Event()
                 woken = await self._woken()
 
     async def _end(self) -> Exit:
@@ -217,7 +195,7 @@ class _Session:
             scope.cancel()
 
         async def for_sources(scope: trio.CancelScope) -> None:
-            await self.sources_changed.wait()
+            await self.vm.chardevs.wait_changed()
             scope.cancel()
 
         async with trio.open_nursery() as nursery:
@@ -225,14 +203,12 @@ class _Session:
             nursery.start_soon(for_sources, nursery.cancel_scope)
         return result
 
-    def _input_ended(self) -> None:
-        self.input_may_come = bool(self.unix)
-        self.sources_changed.set()
-
     async def _watch_signals(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for number in signals:
                 self.signal = number
+                # Clients are told; a machine that stays after a shutdown ends too.
+                await self.vm.quit(ShutdownCause.HOST_SIGNAL)
                 scope.cancel()
                 return
 
@@ -254,7 +230,3 @@ class _Session:
             "inputs": counts.inputs,
             "events": counts.events,
         }
-
-
-def _discard(_data: bytes) -> None:
-    """For output that nobody wants."""

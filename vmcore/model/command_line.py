@@ -265,25 +265,47 @@ OPTIONS: Final = (
     ),
     Option(name="snapshot", help="the guest's writes to all disks stay in memory"),
     Option(
+        name="chardev",
+        metavar="BACKEND,id=LABEL",
+        help="makes a character device",
+        repeated=True,
+        parameters=CHARDEV_PARAMETERS,
+        implied="backend",
+    ),
+    Option(
         name="serial",
-        metavar="stdio|file:PATH|unix:PATH|null",
-        help="where a serial port goes; once for each port, the first is COM1. unix: listens and serves one client "
-        "at a time",
+        metavar="WHERE",
+        help="where a serial port goes; once for each port, the first is COM1: stdio, null, none, pty, file:PATH, "
+        "pipe:PATH, unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, udp:HOST:PORT, /dev/NAME, chardev:LABEL; mon: before "
+        "it shares it with the monitor (Ctrl-A c). unix: listens unless server=on or server=off is said",
         default="stdio",
         repeated=True,
     ),
-    Option(name="debugcon", metavar="file:PATH|null", help="what the guest writes to port E9h"),
+    Option(name="debugcon", metavar="WHERE", help="where to the guest's bytes to port E9h go, as for --serial"),
     Option(
         name="device",
         metavar="MODEL[,id=ID][,NAME=VALUE]",
-        help="adds a device: isa-debug-exit,iobase=0xf4,iosize=4 or isa-debugcon,iobase=0x402",
+        help="adds a device: isa-debug-exit,iobase=0xf4,iosize=4 or isa-debugcon,iobase=0x402; isa-debugcon and "
+        "isa-serial take chardev=LABEL",
+        repeated=True,
+    ),
+    Option(name="monitor", metavar="WHERE", help="serves the human monitor, as for --serial", repeated=True),
+    Option(
+        name="qmp",
+        metavar="WHERE",
+        help="serves QMP: unix:PATH, tcp:HOST:PORT, fd:N, or any other as for --serial",
         repeated=True,
     ),
     Option(
-        name="qmp",
-        metavar="unix:PATH|tcp:HOST:PORT|fd:N",
-        help="serves QMP",
+        name="mon",
+        metavar="LABEL[,mode=M]",
+        help="serves a monitor on a character device",
         repeated=True,
+        parameters=(
+            Parameter(name="chardev", help="label of the device"),
+            Parameter(name="mode", help="readline: the human monitor; control: QMP", default="readline"),
+        ),
+        implied="chardev",
     ),
     Option(
         name="name",
@@ -333,7 +355,7 @@ OPTIONS: Final = (
         implied="base",
     ),
     Option(name="display", metavar="none", help="where screens are shown"),
-    Option(name="nographic", help="the same as --display none"),
+    Option(name="nographic", help="as --display none, and --serial mon:stdio where no port is said"),
     Option(name="nodefaults", help="no serial port where none is asked for"),
     Option(name="no-user-config", help="no files of configuration are read, as ever"),
     Option(name="max-instructions", metavar="N", help="ends after exactly this many instructions"),

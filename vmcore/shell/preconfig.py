@@ -49,14 +49,14 @@ class Preconfig:
         self.before_start: list[Callable[[], Awaitable[None]]] = []
         """Called when the machine is built and has not begun to run."""
 
-    async def quit(self) -> None:
+    async def quit(self, cause: ShutdownCause) -> None:
         """The end of a machine that was never built."""
         vm = self._vm
         vm._check_entered()
         await trio.lowlevel.checkpoint()
         if vm._exit is None:
-            vm._say(Shutdown(False, ShutdownCause.HOST_QMP_QUIT))
-            vm._exit = ShutdownRequested(ShutdownCause.HOST_QMP_QUIT, guest=False)
+            vm._say(Shutdown(False, cause))
+            vm._exit = ShutdownRequested(cause, guest=False)
             vm._state = RunState.SHUTDOWN
             vm._changed.unpark_all()
 
@@ -70,9 +70,9 @@ class Preconfig:
         vm._build(vm.config)
         vm._preconfig = None
         vm.actions = self.actions
+        await vm.chardevs._plug()
         for call in self.before_start:
             await call()
-        await vm.chardevs._begin()
         if vm._incoming is not None:
             await vm.migration.begin(vm._incoming)
         elif self._autostart and vm.state is RunState.PRELAUNCH:

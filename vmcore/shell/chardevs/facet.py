@@ -79,10 +79,13 @@ class Chardevs:
 
     # --- for the machine
 
-    async def _begin(self) -> None:
-        """Make what was asked for when the machine was."""
+    async def _open(self) -> None:
+        """Make what was asked for when the virtual machine was."""
         for wanted in self._wanted:
             await self.add(wanted.label, wanted.backend, mux=wanted.mux)
+
+    async def _plug(self) -> None:
+        """Plug them into the ports of the machine, once it is built."""
         for port, label in self._attach.items():
             await self.attach(port, label)
 
