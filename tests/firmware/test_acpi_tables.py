@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import struct
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 from vmcore.engine.topology import CpuTopology
 from vmcore.firmware import acpi
 from vmcore.firmware.platform import MemoryKind, PlatformLayout, SerialPort
+from vmcore.machine.build import plan_cpu, plan_layout
+from vmcore.machine.config import MachineConfig
 from vmcore.model.errors import ConfigError
 from vmcore.model.units import MIB
 
@@ -109,6 +112,19 @@ def test_places_for_vcpus_are_listed_by_their_apic_ids_and_as_empty_where_they_a
     assert madt[8] == 5
     processors = [struct.unpack_from("<BBI", madt, 44 + 8 * n + 2) for n in range(6)]
     assert processors == [(0, 0, 1), (1, 1, 2), (2, 2, 2), (3, 4, 2), (4, 5, 2), (5, 6, 1)]
+
+
+def test_processors_tell_the_node_that_they_belong_to() -> None:
+    config = MachineConfig(
+        memory="64M",
+        memory_backends=["memory-backend-ram,id=m0,size=64M"],
+        numa=["node,cpus=0-1,memdev=m0", "node,cpus=2"],
+        cpus=1,
+        maxcpus=3,
+    )
+    code = read_tables(plan_layout(config, plan_cpu(config)))[b"DSDT"]
+    found = [code[match.end()] for match in re.finditer(b"_PXM", code)]
+    assert found == [0, 0, 1]
 
 
 def test_too_little_room_for_the_tables_is_an_error_that_says_how_much_is_needed() -> None:

@@ -157,3 +157,26 @@ async def test_linux_finds_packages_dies_cores_and_threads(
             assert siblings == f"{index & ~1}-{index | 1}"
         assert len({(die, core) for _, _, _, die, core, _ in places}) == 6
         assert complaints(log) == []
+
+
+async def test_a_vcpu_comes_to_the_node_that_it_belongs_to(
+    cloud_kernel: Path, initramfs: Callable[[str], bytes]
+) -> None:
+    async with VirtualMachine(
+        kernel=cloud_kernel,
+        initrd=initramfs(SHELL),
+        append="console=ttyS0 quiet panic=-1",
+        memory="256M",
+        memory_backends=["memory-backend-ram,id=m0,size=128M", "memory-backend-ram,id=m1,size=128M"],
+        numa=["node,nodeid=0,cpus=0-1,memdev=m0", "node,nodeid=1,cpus=2-3,memdev=m1"],
+        cpus=2,
+        maxcpus=4,
+    ) as vm:
+        shell = vm.serial[0]
+        with vm.fail_after(60):
+            await shell.expect(b"# ")
+            await vm.hotplug.add_cpu(3)
+            await shell.send_all(b"while ! test -e /sys/devices/system/cpu/cpu2; do :; done; echo there\n")
+            await shell.expect(b"\nthere\r\n")
+            await shell.send_all(b"cd /sys/devices/system/cpu/cpu2; echo 1 > online; echo it is in node*\n")
+            await shell.expect(b"it is in node1\r\n")

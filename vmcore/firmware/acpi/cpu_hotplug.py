@@ -1,7 +1,8 @@
 r"""AML for vCPUs: processor devices that come and go, by the port block of `vmcore.devices.cpu_hotplug`.
 
-Sources: ACPI specification 6.5, 8.4 (processor devices), 6.2.10 (_MAT), 6.3 (_EJ0, _OST, _STA), 5.6.4.1 (GPE methods)
-and 5.6.6 (notifications); QEMU's specification "QEMU<->ACPI BIOS CPU hotplug interface" for the ports.
+Sources: ACPI specification 6.5, 8.4 (processor devices), 6.2.10 (_MAT), 6.2.15 (_PXM), 6.3 (_EJ0, _OST, _STA),
+5.6.4.1 (GPE methods) and 5.6.6 (notifications); for the ports QEMU's specification "QEMU<->ACPI BIOS CPU hotplug
+interface".
 
 In `\_SB.CPUS`: the fields of the port block (CPEN to CDAT), a mutex around each use of its selector, the devices
 (C000 ...), and methods by place: CSTA gives the status, CEJC ejects, COST passes on what the system says, CTFY
@@ -163,6 +164,9 @@ def _processor(layout: PlatformLayout, number: int) -> bytes:
         aml.name("_MAT", aml.buffer(local_apic(number, layout.topology.apic_id(number), CPU_ENABLED))),
         aml.method("_OST", aml.call("COST", this, argument(0), argument(1)), arguments=3, serialized=True),
     ]
+    if layout.numa is not None:
+        node = dict(layout.numa.cpus)[layout.topology.apic_id(number)]
+        terms.append(aml.name("_PXM", integer(node)))
     if number:
         terms.append(aml.method("_EJ0", aml.call("CEJC", this), arguments=1))
     return aml.device(_name(number), *terms)
