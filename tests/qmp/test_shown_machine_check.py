@@ -13,6 +13,7 @@ from vmcore.model.events import (
     MemoryFailureFlags,
     MemoryFailureRecipient,
     Reset,
+    Shutdown,
 )
 
 VALID, UNCORRECTED, ACTION = 1 << 63, 1 << 61, 1 << 55
@@ -119,7 +120,8 @@ async def test_a_guest_that_does_not_take_machine_checks_is_reset() -> None:
 
 
 @pytest.mark.conformance(
-    "MEMORY_FAILURE", "MemoryFailureAction.fatal", "MemoryFailureAction.ignore", "MemoryFailureRecipient.hypervisor"
+    *["MEMORY_FAILURE", "MemoryFailureAction.fatal", "MemoryFailureAction.ignore", "MemoryFailureRecipient.hypervisor"],
+    *["SHUTDOWN", "ShutdownCause.host-error"],
 )
 @pytest.mark.parametrize(("cpu", "address"), [("486", PAGE), ("max", 0x300000)])
 async def test_memory_that_no_guest_can_be_told_of_is_the_machines_own(cpu: str, address: int) -> None:
@@ -132,6 +134,7 @@ async def test_memory_that_no_guest_can_be_told_of_is_the_machines_own(cpu: str,
             assert vm.free_running
             await vm.memory_failure(address, action_required=True)
             assert events.receive_nowait() == failure(MemoryFailureAction.FATAL, required=True, recipient=own)
+            assert events.receive_nowait() == Shutdown(False, ShutdownCause.HOST_ERROR)
         assert vm.exit == ShutdownRequested(ShutdownCause.HOST_ERROR, guest=False, status=1)
         await vm.wait_end()
         with pytest.raises(UsageError, match="the machine is off"):

@@ -536,7 +536,7 @@ class Machine:
         action = MemoryFailureAction.FATAL if required else MemoryFailureAction.IGNORE
         self._emit(MemoryFailure(MemoryFailureRecipient.HYPERVISOR, action, MemoryFailureFlags(required, False)))
         if required:
-            self._switch_off(ShutdownRequested(ShutdownCause.HOST_ERROR, guest=False, status=1))
+            self._shut_down(ShutdownCause.HOST_ERROR, status=1)
         return MachineCheckOutcome(action)
 
     def _send_serial(self, index: int, data: bytes) -> None:
