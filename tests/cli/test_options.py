@@ -171,7 +171,7 @@ def test_who_has_the_standard_streams() -> None:
         ("-chardev null", "chardev.id"),
         ("-device isa-serial,index=3", "device[0]"),
         ("-monitor null -max-instructions 1", "max-instructions"),
-        ("-incoming tcp:x:1", "incoming"),
+        ("-incoming pigeon:1", "incoming"),
     ],
 )
 def test_what_cannot_be_plugged_names_the_place(line: str, path: str) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from guest_kit import MakeInitramfs
 
 from vmcore import Powerdown, ShutdownCause, ShutdownRequested, VirtualMachine
-
-if TYPE_CHECKING:
-    # For type checkers alone: when all tests are collected together another conftest has the name.
-    from guest_kit import MakeInitramfs
 
 
 async def test_the_guest_switches_itself_off_when_its_power_button_is_pressed(
