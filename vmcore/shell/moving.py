@@ -127,6 +127,7 @@ class Migration:
         UsageError or MigrationError where it cannot even begin; what goes wrong later is in `progress`, and `wait`
         raises it.
         """
+        self._vm.peek()
         if resume:
             raise UsageError("Cannot resume if there is no paused migration")
         if self._outgoing is not None and self._outgoing.busy:
@@ -191,6 +192,7 @@ class Migration:
         """
         if not expects_guest(self._vm):
             raise UsageError("'-incoming' was not specified on the command line")
+        self._vm.peek()
         if self._vm.state is not RunState.INMIGRATE or (self._incoming is not None and not self._incoming.failed):
             raise UsageError("The incoming migration has already been started")
         self._incoming = incoming = Incoming(self._vm, self)
