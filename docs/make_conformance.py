@@ -72,6 +72,15 @@ AROUND: Final = [
     "query-migrate-parameters",
     "migrate-set-parameters",
     "query-jobs",
+    "job-pause",
+    "job-resume",
+    "job-cancel",
+    "job-complete",
+    "job-dismiss",
+    "job-finalize",
+    "snapshot-save",
+    "snapshot-load",
+    "snapshot-delete",
 ]
 """Commands around those of the documents, that every client expects."""
 

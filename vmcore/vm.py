@@ -60,6 +60,7 @@ from vmcore.shell.dump import Dump
 from vmcore.shell.engine_thread import EngineThread
 from vmcore.shell.events import EventBus, event_types
 from vmcore.shell.input import Input
+from vmcore.shell.jobs import Jobs
 from vmcore.shell.keyboard import KeyboardFacet
 from vmcore.shell.migration import check_incoming, migrate, migrate_incoming
 from vmcore.shell.moving import Migration
@@ -171,6 +172,8 @@ class VirtualMachine(PowerControl):
         """Sets of descriptors that clients handed over."""
         self.migration: Final = Migration(self)
         """Moving the guest to another machine, and taking one."""
+        self.jobs: Final = Jobs(self)
+        """Operations that go on beside others, such as snapshots that management asks for."""
         self.snapshots: Final = Snapshots(self)
         """Snapshots by name, that the machine keeps."""
         self.query: Final = Queries(self)
@@ -813,7 +816,9 @@ class VirtualMachine(PowerControl):
             self._free = False
             self._state = RunState.SHUTDOWN
             self._flush()
-            if was_live and self.stays_after(exit):
+            if not self.stays_after(exit):
+                self.jobs.end()
+            elif was_live:
                 self._say(Stop())
             self._changed.unpark_all()
             for stream in self._serial:

@@ -1,11 +1,13 @@
 """Records what QEMU replies in the exchanges: `python tests/qmp/record_exchanges.py [NAME ...]` (of data files).
 
 Sends and differences in the data files stay; replies are made anew.  A step is over when nothing came for a while.
+In options DIRECTORY is one that is made for the exchange, with the images `DIRECTORY/*.qcow2` that they name in it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from exchange_kit import DIRECTORY, Exchange, Player, firmware, load
 
 QUIET = 0.12
 QUIET_LIVE = 0.35
-NEEDS_NEW_QEMU = ("devices", "lifecycle", "migration", "numa", "objects", "preconfig", "sleep", "trouble")
+NEEDS_NEW_QEMU = ("devices", "jobs", "lifecycle", "migration", "numa", "objects", "preconfig", "sleep", "trouble")
 """Data files whose exchanges change more than their connection: each gets a machine of its own."""
 
 
@@ -31,7 +33,10 @@ def running_qemu(exchange: Exchange) -> Iterator[str]:
         rom, path = Path(name) / "rom", Path(name) / "qmp"
         rom.write_bytes(firmware(exchange.guest))
         command = [program, "-display", "none", "-nodefaults", "-S", "-m", "32", "-bios", str(rom)]
-        command += ["-qmp", f"unix:{path},server=on,wait=off", *exchange.options]
+        options = [option.replace("DIRECTORY", name) for option in exchange.options]
+        for image in re.findall(r"DIRECTORY/(\w+\.qcow2)", " ".join(exchange.options)):
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(Path(name) / image), "1M"], check=True)
+        command += ["-qmp", f"unix:{path},server=on,wait=off", *options]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 yield str(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from qmp_oracle import needs_qemu
 from record_exchanges import NEEDS_NEW_QEMU, running_qemu
 
 from vmcore import FlatImage, VirtualMachine
+from vmcore.block.node import NodeOptions
 from vmcore.qmp.commands import load as load_commands
 from vmcore.qmp.registry import COMMANDS
 
 FILES = sorted(DIRECTORY.glob("*.json"))
 EXCHANGES = {f"{path.stem}: {e.name}": e for path in FILES for e in load(path)}
+DISK = re.compile(r"driver=qcow2,node-name=(\w+),.*")
 LISTS = {"-device": "devices", "-object": "memory_backends", "-numa": "numa"}
 OPTIONS: dict[str, tuple[str, Any]] = {
     "-cpu": ("cpu", str),
@@ -58,12 +61,24 @@ def _config(options: list[str]) -> dict[str, Any]:
         elif option == "-machine":
             assert next(rest) == "hmat=on"
             out["hmat"] = True
+        elif option == "-blockdev":
+            next(rest)  # see `_disks`
         elif option == "-smp":
             pairs = (pair.rpartition("=") for pair in next(rest).split(","))
             out |= {name or "cpus": int(value) for name, _, value in pairs}
         else:
             name, value = OPTIONS[option]
             out[name] = value(next(rest)) if callable(value) else value
+    return out
+
+
+def _disks(options: list[str]) -> list[NodeOptions]:
+    """Nodes of vmcore's that can do what QEMU's images with snapshots in them can."""
+    out = []
+    for option in options:
+        if match := DISK.fullmatch(option):
+            out.append(NodeOptions(driver="memory", name=f"{match[1]}-base", content=bytes(1 << 20), read_only=True))
+            out.append(NodeOptions(driver="overlay", name=match[1], child=f"{match[1]}-base"))
     return out
 
 
@@ -74,6 +89,8 @@ async def ours(path: Path, exchange: Exchange, counts: list[int]) -> list[list[A
         VirtualMachine(flat=guest, **({"memory": "1M"} | _config(exchange.options))) as vm,
         trio.open_nursery() as nursery,
     ):
+        if disks := _disks(exchange.options):
+            await vm.block.add(*disks)
         await nursery.start(vm.serve_qmp, f"unix:{path}")
         seen = await trio.to_thread.run_sync(play, str(path), exchange, counts)
         nursery.cancel_scope.cancel()
