@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from vmcore.vm import VirtualMachine
 
 
+def _text(value: Any) -> str | None:
+    """A name among arguments that are no JSON of their own, as QEMU's options are not: numbers and switches are text,
+    and what is neither is not there.
+    """
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value) if isinstance(value, str | int | float) else None
+
+
 @command("device_add", features=("json-cli", "json-cli-hotplug"), since="0.13")
 async def device_add(
     vm: VirtualMachine, *, driver: str, bus: str | None = None, id: str | None = None, **parameters: Any
@@ -22,7 +31,10 @@ async def device_add(
     driver: its kind; bus: what to plug it into, if there is a choice; id: name by which it can be taken out again.
     Any other argument is a property of the device, as device-list-properties lists them.
     """
-    await vm.hotplug.add(driver, id=id, bus=bus, properties=parameters)
+    kind = _text(driver)
+    if kind is None:
+        raise CommandError("GenericError", "Parameter 'driver' is missing")
+    await vm.hotplug.add(kind, id=_text(id), bus=_text(bus), properties=parameters)
 
 
 @command("device_del", since="0.14")
