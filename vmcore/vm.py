@@ -18,11 +18,10 @@ simply gone on with.  That never shows in the guest.
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from importlib import import_module
-from types import MappingProxyType, TracebackType, UnionType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, final
 
 import trio
@@ -35,33 +34,23 @@ from vmcore.machine.config import MachineConfig
 from vmcore.machine.machine import Machine, MachineStatistics
 from vmcore.machine.memory_options import object_options
 from vmcore.machine.snapshot import Snapshot
-from vmcore.model.errors import DeviceModelError, UsageError
+from vmcore.model.errors import UsageError
 from vmcore.model.events import Event, Resume, Shutdown, Stop
-from vmcore.model.exits import (
-    Breakpoint,
-    DebugExit,
-    Exit,
-    GuestFaulted,
-    Idle,
-    PauseRequested,
-    ShutdownRequested,
-    StopRequested,
-    Watchpoint,
-)
+from vmcore.model.exits import Exit, ShutdownRequested, StopRequested
 from vmcore.model.qom import ObjectOptions
-from vmcore.model.run_state import RebootAction, RunState, ShutdownAction, ShutdownCause
-from vmcore.model.units import SECOND
+from vmcore.model.run_state import RebootAction, RunState, ShutdownCause
 from vmcore.shell.block import Block
 from vmcore.shell.chardevs.facet import Chardevs
-from vmcore.shell.deadlines import Alarm, AlarmHandle, Alarms, guest_ns
+from vmcore.shell.deadlines import Alarms
 from vmcore.shell.descriptors import DescriptorSets
 from vmcore.shell.devices import Hotplug
 from vmcore.shell.dump import Dump
 from vmcore.shell.engine_thread import EngineThread
-from vmcore.shell.events import EventBus, event_types
+from vmcore.shell.events import EventBus
 from vmcore.shell.input import Input
 from vmcore.shell.jobs import Jobs
 from vmcore.shell.keyboard import KeyboardFacet
+from vmcore.shell.lockstep import Lockstep
 from vmcore.shell.migration import check_incoming, migrate, migrate_incoming
 from vmcore.shell.moving import Migration
 from vmcore.shell.objects import Objects
@@ -78,22 +67,9 @@ __all__ = ["VirtualMachine"]
 
 T = TypeVar("T")
 
-INLINE_INSTRUCTIONS: Final = 20_000
-"""Runs that are shorter are done in the trio thread: handing them over would cost more than they take."""
-
-PACE_AHEAD_NS: Final = 5_000_000
-"""How far guest time may run ahead of host time when it is paced."""
-
-_ENDINGS: Final = frozenset(
-    {ShutdownCause.HOST_QMP_QUIT, ShutdownCause.HOST_SIGNAL, ShutdownCause.HOST_ERROR, ShutdownCause.NONE}
-)
-"""Shutdowns after which nothing stays, whatever the shutdown action."""
-
-_OFF = (ShutdownRequested, DebugExit, GuestFaulted)
-
 
 @final
-class VirtualMachine(PowerControl):
+class VirtualMachine(Lockstep, PowerControl):
     """A PC, as an async context manager for one use.
 
         async with VirtualMachine(kernel="vmlinuz", initrd="initrd.gz", append="console=ttyS0", memory="256M") as vm:
@@ -146,6 +122,7 @@ class VirtualMachine(PowerControl):
             if unknown:
                 raise UsageError(f"{', '.join(sorted(unknown))}: no such field of MachineConfig")
             config = MachineConfig(**fields)
+        super().__init__()
         self.config = config
         self._preconfig = Preconfig(self, autostart) if preconfig else None
         self._pace = pace
@@ -153,19 +130,8 @@ class VirtualMachine(PowerControl):
         self._incoming = incoming
         self._autostart = True
         self._entered = self._left = False
-        self._free = False
-        self._idle_for_ever = False
         self._holder: trio.lowlevel.Task | None = None
-        self._state = RunState.PRELAUNCH
-        self._exit: Exit | None = None
-        self._stop_wanted = False
-        self._inputs_seen = 0
-        self._wanted = 0
         self._qmp_hub: Any = None
-        self._until: tuple[type[Event], ...] = ()
-        self._queue: deque[Event] = deque()
-        self._rung: deque[Alarm] = deque()
-        self._posted: deque[Callable[[], None]] = deque()
         self.events: Final = EventBus(self._drive_until_event)
         """Typed events: `subscribe`, `expect`."""
         self.fdsets: Final = DescriptorSets()
@@ -458,67 +424,6 @@ class VirtualMachine(PowerControl):
         while self._open_machine().input_count == self._inputs_seen:
             await self._changed.park()
 
-    # --- lockstep
-
-    async def run(
-        self,
-        until: type[Event] | UnionType | int | None = None,
-        *,
-        instructions: int | None = None,
-        seconds: float | None = None,
-    ) -> Exit:
-        """Run the guest until something happens, and say what.  For a machine that is not free-running.
-
-        until: an event class or a union of them (the run ends at the instruction that causes the event, with
-        StopRequested(event)), or a
-        linear address (it ends before the instruction there, with Breakpoint); instructions: how many at most;
-        seconds: guest time at most.
-        """
-        self._check_lockstep("run")
-        until_ns = None if seconds is None else self._machine.now_ns + guest_ns(seconds)
-        if until is None:
-            return await self._drive(None, instructions, until_ns)
-        if isinstance(until, int) and not isinstance(until, bool):
-            return await self._run_to(until, instructions, until_ns)
-        return await self._drive_until(event_types(until), instructions, until_ns)  # type: ignore[arg-type]
-
-    async def step(self, count: int = 1) -> Exit:
-        """Run exactly `count` instructions."""
-        return await self.run(instructions=count)
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait for guest time to pass.  A machine that is not free-running is driven until then, or until it goes
-        off.
-        """
-        await trio.lowlevel.checkpoint()
-        if self._free:
-            over = trio.Event()
-            alarm = self._set_alarm(seconds, over.set)
-            try:
-                await over.wait()
-            finally:
-                self._cancel_alarm(alarm)
-        else:
-            await self._drive(lambda: False, None, self._open_machine().now_ns + guest_ns(seconds))
-
-    @contextmanager
-    def move_on_after(self, seconds: float) -> Iterator[trio.CancelScope]:
-        """Cancel the block when guest time has advanced by `seconds`.  Like trio.move_on_after."""
-        with trio.CancelScope() as scope:
-            alarm = self._set_alarm(seconds, scope.cancel)
-            try:
-                yield scope
-            finally:
-                self._cancel_alarm(alarm)
-
-    @contextmanager
-    def fail_after(self, seconds: float) -> Iterator[trio.CancelScope]:
-        """As `move_on_after`, and raise trio.TooSlowError if the block was cancelled by it."""
-        with self.move_on_after(seconds) as scope:
-            yield scope
-        if scope.cancelled_caught:
-            raise trio.TooSlowError(f"{seconds} s of guest time are over")
-
     # --- doors
 
     @property
@@ -683,218 +588,6 @@ class VirtualMachine(PowerControl):
         """
         await migrate_incoming(self, uri)
 
-    # --- driving
-
-    async def _run_freely(self) -> None:
-        """The task that drives a free-running guest."""
-        while True:
-            if not self._free or self._idle_for_ever:
-                await self._kick.wait()
-                self._kick = trio.Event()
-                continue
-            until_ns = None
-            if self._pace is not None:
-                ahead = self._machine.now_ns - self._paced_ns()
-                if ahead > 0:
-                    with trio.move_on_after(ahead / SECOND):
-                        await self._kick.wait()
-                    self._kick = trio.Event()
-                    continue
-                until_ns = self._paced_ns() + PACE_AHEAD_NS
-            async with self._lock:
-                if self._free and not self._wanted:
-                    self._after_free_run(await self._run_once(None, until_ns))
-
-    def _after_free_run(self, exit: Exit) -> None:
-        match exit:
-            case Idle(until_ns=None):
-                self._idle_for_ever = True
-            case Breakpoint() | Watchpoint():
-                self._free = False
-                self._state = RunState.DEBUG
-                self._say(Stop())
-                self._changed.unpark_all()
-
-    def _paced_ns(self) -> int:
-        host, guest = self._pace_from
-        return guest + int((trio.current_time() - host) * SECOND)
-
-    async def _drive(
-        self, done: Callable[[], bool] | None, instructions: int | None = None, until_ns: int | None = None
-    ) -> Exit:
-        """Drive the guest in lockstep until `done`, the limits, or an exit that is not a stop in passing."""
-        self._check_lockstep("run")
-        machine = self._machine
-        end = None if instructions is None else machine.instructions + instructions
-        self._stop_wanted = False
-        self._in_lockstep = True
-        while True:
-            await trio.lowlevel.checkpoint()
-            async with self._lock:
-                if self._wanted:
-                    continue
-                self._check_lockstep("run")
-                self._state = RunState.RUNNING
-                try:
-                    left = None if end is None else max(end - machine.instructions, 0)
-                    exit = await self._run_once(left, until_ns)
-                finally:
-                    if self._state is RunState.RUNNING:
-                        self._state = RunState.PAUSED
-            # An alarm that went off has cancelled a scope: let that take effect before anything else is done.
-            await trio.lowlevel.checkpoint()
-            in_passing = isinstance(exit, StopRequested) and (exit.reason is None or isinstance(exit.reason, Alarm))
-            if not in_passing or self._stop_wanted or (done is not None and done()):
-                return exit
-
-    async def _drive_until(
-        self, types: tuple[type[Event], ...], instructions: int | None, until_ns: int | None
-    ) -> Exit:
-        before, self._until = self._until, types
-        try:
-            return await self._drive(None, instructions, until_ns)
-        finally:
-            self._until = before
-
-    async def _drive_until_event(self, types: tuple[type[Event], ...]) -> None:
-        """For `events.expect`: drive a machine that is not free-running until an event of these types."""
-        if not self._free and self._exit is None:
-            exit = await self._drive_until(types, None, None)
-            if not isinstance(exit, (StopRequested, *_OFF)):
-                raise UsageError(f"no {' or '.join(t.__name__ for t in types)} came: the machine stopped with {exit}")
-
-    async def _run_to(self, address: int, instructions: int | None, until_ns: int | None) -> Exit:
-        async with self.parked() as machine:
-            for cpu in machine.cpus:
-                cpu.add_breakpoint(address)
-        try:
-            return await self._drive(None, instructions, until_ns)
-        finally:
-            with trio.CancelScope(shield=True):
-                async with self.parked() as machine:
-                    for cpu in machine.cpus:
-                        cpu.remove_breakpoint(address)
-
-    async def _run_once(self, instructions: int | None, until_ns: int | None) -> Exit:
-        """One run of the machine; the lock is held."""
-        machine = self._machine
-        if machine.off is not None:
-            raise UsageError(f"the machine is off ({machine.off}): reset it first")
-        try:
-            if instructions is not None and instructions <= INLINE_INSTRUCTIONS:
-                exit = machine.run(instructions, until_ns)
-            else:
-                exit = await self._thread.call(lambda: machine.run(instructions, until_ns))
-        except DeviceModelError:
-            self._free = False
-            self._state = RunState.INTERNAL_ERROR
-            self._flush()
-            self._say(Stop())
-            raise
-        finally:
-            self._inputs_seen = machine.input_count
-            self._touched()
-        self._note_off(exit)
-        return exit
-
-    def _touched(self) -> None:
-        """The machine has run or was acted on: do what waited for that."""
-        while self._posted:
-            self._posted.popleft()()
-        self._flush()
-        while self._rung:
-            self._rung.popleft().what()
-        self._idle_for_ever = False
-        self._kick.set()
-        self._changed.unpark_all()
-
-    def _note_off(self, exit: Exit | None) -> None:
-        """What an exit of the machine means for the run state."""
-        if isinstance(exit, _OFF):
-            was_live = self._state.is_live
-            self._exit = exit
-            self._free = False
-            self._state = RunState.SHUTDOWN
-            self._flush()
-            if not self.stays_after(exit):
-                self.jobs.end()
-            elif was_live:
-                self._say(Stop())
-            self._changed.unpark_all()
-            for stream in self._serial:
-                stream._reading.unpark_all()
-        elif isinstance(exit, PauseRequested):
-            self._free = False
-            self._state = exit.state
-            self._flush()
-            self._say(Stop())
-            self._changed.unpark_all()
-
-    def stays_after(self, exit: Exit) -> bool:
-        """Whether the machine stays, in state `shutdown`, after this exit, because its shutdown action is to pause."""
-        if not isinstance(exit, _OFF):
-            return False
-        ends = isinstance(exit, DebugExit) or (isinstance(exit, ShutdownRequested) and exit.cause in _ENDINGS)
-        return not ends and self.actions.shutdown is ShutdownAction.PAUSE
-
-    def _interrupt(self) -> None:
-        """Ask the run in progress to end."""
-        if self._thread.busy:
-            self._machine.request_stop()
-
-    def _post(self, action: Callable[[], None]) -> None:
-        """Act on the machine from synchronous code of the trio thread: now if it is parked, else when it is."""
-        if self._thread.busy:
-            self._posted.append(action)
-            self._interrupt()
-        else:
-            action()
-
-    def _set_alarm(self, seconds: float, what: Callable[[], object]) -> AlarmHandle:
-        self._open_machine()
-        handle = AlarmHandle()
-        ns = guest_ns(seconds)
-
-        def set_it() -> None:
-            handle.alarm = self._alarms.set(self._machine.now_ns + ns, what)
-
-        self._post(set_it)
-        return handle
-
-    def _cancel_alarm(self, handle: AlarmHandle) -> None:
-        def cancel_it() -> None:
-            if handle.alarm is not None:
-                self._alarms.cancel(handle.alarm)
-
-        if not self._left:
-            self._post(cancel_it)
-
-    # --- events
-
-    def _on_event(self, event: Event) -> None:
-        """From the machine, in whichever thread it runs."""
-        self._queue.append(event)
-        if isinstance(event, self._until) and self._machine.in_run:
-            self._until = ()  # Another one in the same instruction is no reason to stop the next run.
-            self._machine.stop(event)
-        self.soon(self._flush)
-
-    def _say(self, event: Event) -> None:
-        """An event of the shell's own; the machine is parked."""
-        self._queue.append(event)
-        self._flush()
-
-    def _flush(self) -> None:
-        while self._queue:
-            self.events._publish(self._queue.popleft())
-
-    def soon(self, call: Callable[[], Any]) -> None:
-        """Call in the trio thread: at once if this is it.  From the engine thread the same call is queued only once."""
-        if threading.get_ident() == self._trio_thread:
-            call()
-        else:
-            self._token.run_sync_soon(call, idempotent=True)
-
     # --- checks
 
     def _check_entered(self) -> None:
@@ -915,14 +608,3 @@ class VirtualMachine(PowerControl):
         if not held and (self._free or self._thread.busy):
             raise UsageError(f"{what}: the guest is running: `stop` it, or use `async with vm.parked():`")
         return machine
-
-    def _check_lockstep(self, what: str) -> None:
-        self._open_machine()
-        if self._free:
-            raise UsageError(f"{what}: the guest is free-running: `stop` it first")
-        if self._state is RunState.INMIGRATE:
-            raise UsageError(f"{what}: the guest has not come yet: `migrate_incoming` brings it")
-        if self._state is RunState.FINISH_MIGRATE:
-            raise UsageError(f"{what}: the guest is on its way to another machine")
-        if self._exit is not None:
-            raise UsageError(f"{what}: the machine is off ({self._exit}): reset it first")

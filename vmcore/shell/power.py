@@ -28,6 +28,8 @@ NOT_SUSPENDED = "Unable to wake up: guest is not in suspended state"
 class PowerControl:
     """Buttons, and accidents."""
 
+    _in_lockstep: bool
+
     if TYPE_CHECKING:
 
         def _note_off(self, exit: Exit | None) -> None: ...
@@ -109,6 +111,3 @@ class PowerControl:
         """Send a non-maskable interrupt to a vCPU."""
         async with self.parked() as machine:
             machine.nmi(cpu)
-
-    _in_lockstep = True
-    """The machine rests because a run of the caller's ended, not because it was stopped."""
