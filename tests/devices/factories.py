@@ -39,16 +39,21 @@ from vmcore.devices.ide_bus_master import IdeBusMaster
 from vmcore.devices.ide_channel import IdeChannel
 from vmcore.devices.ioapic import IoApic
 from vmcore.devices.local_apic import LocalApic
+from vmcore.devices.memory_hotplug import MemoryHotplug
+from vmcore.devices.memory_module import MemoryModule
 from vmcore.devices.pci_ecam import PciEcam
 from vmcore.devices.pci_host import PciHost
+from vmcore.devices.pci_hotplug import PciHotplug
 from vmcore.devices.pic8259 import Pic8259
 from vmcore.devices.piix3 import Piix3
 from vmcore.devices.piix3_ide import Piix3Ide
 from vmcore.devices.piix4_pm import Piix4Pm
 from vmcore.devices.pit8254 import Pit8254
+from vmcore.devices.plain_bridge import PlainBridge
 from vmcore.devices.port92 import Port92
 from vmcore.devices.post import PostPort
 from vmcore.devices.pvpanic import PvPanic
+from vmcore.devices.pvpanic_pci import PvPanicPci
 from vmcore.devices.q35_mch import Q35Mch
 from vmcore.devices.reset_control import ResetControl
 from vmcore.devices.rtc_mc146818 import RtcMc146818
@@ -290,6 +295,23 @@ def _cpus_come_and_go(device: CpuHotplug, random: Random) -> None:
         device.plug(index)
 
 
+def _modules_come_and_go(device: MemoryHotplug, random: Random) -> None:
+    index = random.randrange(3)
+    if device.slots[index].size:
+        device.ask_to_go(index)
+    else:
+        device.plug(index, 1 << 32, 1 << 27, 1)
+
+
+def _pci_hotplug(around: Surroundings) -> Device[Any]:
+    eject = around.told("eject")
+    return PciHotplug(around.called("event"), lambda bus, slot: eject((bus, slot)), lambda bus: 0xFFFF_FFF0, 2)
+
+
+def _devices_come_and_go(device: PciHotplug, random: Random) -> None:
+    random.choice((device.plug, device.ask_to_go))(random.randrange(2), random.randrange(32))
+
+
 def _configuration_of(watchdog: I6300EsbWatchdog, random: Random) -> None:
     if random.random() < 0.5:
         watchdog.write_configuration(random.getrandbits(16))
@@ -370,6 +392,18 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
     I440fx: Factory(_i440fx, 4),
     LocalApic: Factory(_local_apic, 0x400, (1, 2, 4, 8), outside=_processor),
     PciHost: Factory(lambda a: PciHost(_pci(a).bus), 8),
+    MemoryHotplug: Factory(
+        lambda a: MemoryHotplug(3, a.called("event"), a.told("eject"), a.told("status")),
+        0x18,
+        kept=("slots", "selector"),
+        outside=_modules_come_and_go,
+    ),
+    MemoryModule: Factory(
+        lambda a: MemoryModule(addr=1 << 32, size=1 << 27, slot=0, node=0, memdev="/objects/m0", hotplugged=True), 4
+    ),
+    PciHotplug: Factory(_pci_hotplug, 0x18, outside=_devices_come_and_go),
+    PlainBridge: Factory(lambda a: _pci(a).put(PlainBridge(1), 3, 0), 4),
+    PvPanicPci: Factory(lambda a: _pci(a).put(PvPanicPci(a.called("panicked"), a.called("crashloaded")), 3, 0), 4),
     MsixTable: Factory(
         lambda a: MsixTable(5, lambda at, data: a.log.append(("message", at)), 2048, lambda: 0x8000), 2064
     ),

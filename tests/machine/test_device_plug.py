@@ -25,12 +25,18 @@ class Widgets(Driver):
         self.tree = tree
         self.log = log
 
-    def check(self, name: str, given: Mapping[str, PlugValue]) -> Mapping[str, PlugValue]:
+    def check(
+        self, name: str, given: Mapping[str, PlugValue], bus: str | None = None, *, cold: bool = False
+    ) -> Mapping[str, PlugValue]:
         return {"size": 1} | dict(given)
 
     def place(self, device: Plugged) -> None:
         self.tree.add(device.path, object())
         self.log.append(("place", device.path))
+
+    def take_out(self, device: Plugged) -> None:
+        self.tree.remove(device.path)
+        self.log.append(("take out", device.path))
 
     def plug(self, device: Plugged) -> None:
         self.log.append(("plug", device.path))
@@ -97,12 +103,17 @@ def test_a_device_is_asked_to_go_once_and_is_gone_when_it_has_gone() -> None:
 
 def test_a_record_brings_back_what_was_there() -> None:
     bench = Bench()
-    bench.add("old")
+    old = bench.add("old")
     kept = bench.add("kept")
     new = evolve(bench.plug.plan("widget", "new", "loose"), leaving=True)
     bench.log.clear()
     bench.plug.restore((evolve(kept, leaving=True), new))
-    assert bench.log == [("place", new.path)]
+    assert bench.log == [
+        ("take out", kept.path),
+        ("take out", old.path),
+        ("place", kept.path),
+        ("place", new.path),
+    ]
     assert [device.id for device in bench.plug.devices] == ["kept", "new"]
     assert all(device.leaving for device in bench.plug.devices)
     assert set(bench.tree.node("/machine/peripheral").children) == {"kept", "new"}

@@ -56,6 +56,10 @@ CODE: Final[dict[str, bytes]] = {
     "disk-read": bytes.fromhex(_SECTOR_5 + "b020eeeca88075fbba8000eeebfe"),
     "disk-write": bytes.fromhex(_SECTOR_5 + _WRITE + "ebfe"),
     "disk-flush": bytes.fromhex(_SECTOR_5 + _WRITE + "baf601b0e0ee42b0e7eeeca88075fbebfe"),
+    # Ejects each PCI device that is to go, and the memory module in slot 0, with a word about that (_OST 3, 84h).
+    "eject": bytes.fromhex(
+        "ba04ae66ed6685c07405ba08ae66efba000a6631c066efba140aec3cff74e1a80474ddb004eeba040a66b80300000066efba080a66b88400000066efba140ab008eeebbc"
+    ),
     "debug-exit": bytes.fromhex("b0 10 e6 f4 fa f4 eb fd"),
 }
 """The guests by name."""

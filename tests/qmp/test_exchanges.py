@@ -29,7 +29,6 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "-no-reboot": ("no_reboot", True),
     "-no-shutdown": ("no_shutdown", True),
     "-name": ("name", str),
-    "-m": ("memory", lambda mebibytes: f"{mebibytes}M"),
     "-incoming": ("incoming", str),
 }
 
@@ -63,6 +62,11 @@ def _config(options: list[str]) -> dict[str, Any]:
             out["hmat"] = True
         elif option == "-blockdev":
             next(rest)  # see `_disks`
+        elif option == "-m":
+            size, *more = next(rest).split(",")
+            out["memory"] = f"{size}M"
+            for name, _, value in (pair.partition("=") for pair in more):
+                out |= {"memory_slots": int(value)} if name == "slots" else {"max_memory": value}
         elif option == "-smp":
             pairs = (pair.rpartition("=") for pair in next(rest).split(","))
             out |= {name or "cpus": int(value) for name, _, value in pairs}
@@ -86,7 +90,7 @@ async def ours(path: Path, exchange: Exchange, counts: list[int]) -> list[list[A
     """Play an exchange to vmcore."""
     guest = FlatImage(CODE[exchange.guest])
     async with (
-        VirtualMachine(flat=guest, **({"memory": "1M"} | _config(exchange.options))) as vm,
+        VirtualMachine(flat=guest, **({"memory": "1M", "vga": "none"} | _config(exchange.options))) as vm,
         trio.open_nursery() as nursery,
     ):
         if disks := _disks(exchange.options):

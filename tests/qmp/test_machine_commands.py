@@ -91,7 +91,7 @@ async def test_machines_are_the_boards() -> None:
 )
 async def test_memory_is_told_as_configured() -> None:
     async with VirtualMachine(memory="24M") as vm:
-        assert await execute(vm, "query-memory-size-summary") == {"base-memory": 24 << 20}
+        assert await execute(vm, "query-memory-size-summary") == {"base-memory": 24 << 20, "plugged-memory": 0}
         (main,) = await execute(vm, "query-memdev")
         assert (main["id"], main["size"]) == ("pc.ram", 24 << 20)
         assert await execute(vm, "query-iothreads") == []

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from vmcore.devices import ib700
 from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
-from vmcore.devices.i6300esb_pci import I6300Esb
 from vmcore.devices.ib700 import Ib700
 from vmcore.devices.pvpanic import PvPanic
 from vmcore.model.errors import ConfigError
@@ -17,7 +16,6 @@ from vmcore.model.run_state import GuestPanicAction
 
 if TYPE_CHECKING:
     from vmcore.boards.board import AddedDevice, Board
-    from vmcore.buses.pci import PciFunction
 
 __all__ = ["add_devices"]
 
@@ -59,24 +57,9 @@ def _ib700(board: Board, added: AddedDevice) -> None:
     board.add(added.path, device)
 
 
-def _i6300esb(board: Board, added: AddedDevice) -> None:
-    device = I6300Esb(board.services.clock, board.services.watchdog_expired)
-    _plug(board, added, device)
-    board.watchdogs.append(device)
-
-
-def _plug(board: Board, added: AddedDevice, function: PciFunction[Any]) -> None:
-    """Put a function into the first free slot of the board's PCI bus."""
-    plug = getattr(board, "plug", None)
-    if plug is None:
-        raise ConfigError(added.model, added.model, "a device for this board, which has no PCI")
-    plug(function, added.path)
-
-
 _BUILDERS: Mapping[str, Callable[[Any, Any], None]] = {
     "isa-debug-exit": _debug_exit,
     "isa-debugcon": _debugcon,
     "pvpanic": _pvpanic,
     "ib700": _ib700,
-    "i6300esb": _i6300esb,
 }

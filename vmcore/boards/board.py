@@ -29,6 +29,9 @@ from vmcore.screen.picture import Picture
 
 if TYPE_CHECKING:
     from vmcore.boards.cpu_slots import CpuSlots
+    from vmcore.boards.memory_slots import MemorySlots
+    from vmcore.boards.pci_slots import PciSlots
+    from vmcore.buses.pci import PciBus
 
 __all__ = ["AddedDevice", "Board", "BoardServices", "Bus", "ScreenSource", "Watchdog"]
 
@@ -149,6 +152,12 @@ class Board(ABC):
         """Models of the devices that the configuration added, by path."""
         self.buses: dict[str, Bus] = {}
         """Buses that devices are plugged into, by name."""
+        self.pci_buses: dict[str, PciBus] = {}
+        """Those of them that are PCI."""
+        self.pci_slots: PciSlots | None = None
+        """The slots of the root bus, where devices can come and go."""
+        self.memory_slots: MemorySlots | None = None
+        """The slots for memory modules, where there are any."""
 
     @abstractmethod
     def reset(self) -> None:
@@ -174,6 +183,11 @@ class Board(ABC):
     @property
     def interrupts_the_deaf(self) -> bool:
         """Whether a device could wake vCPUs whose interrupts are off, by NMI, SMI or INIT."""
+        return False
+
+    @property
+    def can_take_memory(self) -> bool:
+        """Whether memory modules can be plugged in, if there are slots for them."""
         return False
 
     @property
@@ -244,6 +258,11 @@ class Board(ABC):
         """Make a device known: to the object tree, to reset, save and restore."""
         self.services.tree.add(path, device)
         self.devices[path] = device
+
+    def remove(self, path: str) -> None:
+        """Forget a device that was made known: it is out of the object tree, too."""
+        del self.devices[path]
+        self.services.tree.remove(path)
 
     def connect(self) -> None:
         """Tell the engine of the memory map and the port space, once all is in place."""

@@ -31,9 +31,11 @@ from vmcore.boards.cmos import BOOT_ORDER, CPUS, SHUTDOWN_CODE, WAKES, cmos_cont
 from vmcore.boards.cpu_slots import CpuSlots
 from vmcore.boards.floppies import build_floppies, floppy_cmos
 from vmcore.boards.ide import build_ide
+from vmcore.boards.memory_slots import MemorySlots
 from vmcore.boards.msrs import give_hyperv
 from vmcore.boards.pc_vga import PcVga
 from vmcore.boards.pci_setup import set_up
+from vmcore.boards.pci_slots import PciSlots
 from vmcore.boards.sleep import sleep_types
 from vmcore.buses.pci import PciBus, PciFunction
 from vmcore.devices.acpi_pm import PWRBTN, RTC, AcpiPm, SleepState
@@ -49,7 +51,9 @@ from vmcore.devices.i440fx import PAM, I440fx
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ioapic import PINS, IoApic
 from vmcore.devices.local_apic import MASKED, LocalApic
+from vmcore.devices.memory_hotplug import PORTS as MEMORY_HOTPLUG_PORTS
 from vmcore.devices.pci_host import PciHost
+from vmcore.devices.pci_hotplug import PORTS as PCI_HOTPLUG_PORTS
 from vmcore.devices.pic8259 import Pic8259
 from vmcore.devices.piix3 import PIRQ, ROUTABLE, Piix3
 from vmcore.devices.piix4_pm import PM_BASE, PM_ENABLE, Piix4Pm
@@ -65,6 +69,8 @@ from vmcore.engine import Cpu
 from vmcore.engine.topology import CpuTopology
 from vmcore.firmware import fw_cfg
 from vmcore.firmware.acpi.cpu_hotplug import EVENT as CPU_EVENT
+from vmcore.firmware.acpi.memory_hotplug import EVENT as MEMORY_EVENT
+from vmcore.firmware.acpi.pci_hotplug import EVENT as PCI_EVENT
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.platform import PlatformLayout, SerialPort
@@ -209,6 +215,8 @@ class PcBoard(Board):
         self.buses["isa.0"] = Bus("ISA")
         self.vga = PcVga(self, video_bios) if layout.text_screen else None
         add_devices(self, added)
+        self._build_pci_slots()
+        self._build_memory_slots()
         give_hyperv(self, hyperv, APIC_MSRS, self._apic_hooks.__getitem__)
         self._place_apics()
         self.connect()
@@ -596,6 +604,28 @@ class PcBoard(Board):
         self.add("/machine/cpu-hotplug", slots.device)
         self.ports.claim(self.layout.cpu_hotplug, LEGACY_PORTS, slots.device, "cpu hotplug")
 
+    def _build_pci_slots(self) -> None:
+        name, ports = self.pci.name, self.layout.pci_hotplug
+        self.buses[name] = Bus("PCIE" if name.startswith("pcie") else "PCI", hotpluggable=bool(ports))
+        self.pci_buses[name] = self.pci
+        if ports:
+            self.pci_slots = slots = PciSlots(self.pci, lambda: self.power.general_event(PCI_EVENT))
+            self.add("/machine/pci-hotplug", slots.device)
+            self.ports.claim(ports, PCI_HOTPLUG_PORTS, slots.device, "pci hotplug")
+
+    def _build_memory_slots(self) -> None:
+        layout = self.layout
+        if layout.memory_slots:
+            self.memory_slots = slots = MemorySlots(
+                self.memory_decoder,
+                self.memory_map,
+                layout.memory_slots,
+                layout.module_memory,
+                lambda: self.power.general_event(MEMORY_EVENT),
+            )
+            self.add("/machine/memory-hotplug", slots.device)
+            self.ports.claim(layout.memory_hotplug, MEMORY_HOTPLUG_PORTS, slots.device, "memory hotplug")
+
     def _count_cpus(self, count: int) -> None:
         self.rtc.poke(CPUS, count - 1)
         self._tell_firmware()
@@ -629,6 +659,10 @@ class PcBoard(Board):
     @property
     def wakes_by_itself(self) -> bool:
         return self.power.wakes_by_rtc and self.rtc.alarm_pending
+
+    @property
+    def can_take_memory(self) -> bool:
+        return True
 
     @property
     def can_suspend(self) -> bool:
@@ -704,6 +738,8 @@ class PcBoard(Board):
     # --- reset, boot, state
 
     def reset(self) -> None:
+        if self.pci_slots is not None:
+            self.pci_slots.device.eject_pending()
         self.coprocessor.set_error(bool(self.services.cpus[0].ferr))
         for device in self.devices.values():
             device.reset()

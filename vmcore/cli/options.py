@@ -165,6 +165,7 @@ def _run_options(given: _Given) -> RunOptions:
     action = given.of("action")
     _one_of("action.reboot", action["reboot"], RebootAction)
     _one_of("action.shutdown", action["shutdown"], ShutdownAction)
+    memory = given.of("memory")
     cpu, hyperv = _cpu(given.cpu or "max")
     config = MachineConfig(
         board=board["type"],
@@ -172,7 +173,9 @@ def _run_options(given: _Given) -> RunOptions:
         memory_backend=board.get("memory-backend"),
         numa=given.numa,
         hmat=board["hmat"],
-        memory=given.of("memory")["size"],
+        memory=memory["size"],
+        memory_slots=memory["slots"],
+        max_memory=memory.get("maxmem"),
         **given.of("cpus"),
         cpu=cpu,
         hyperv=hyperv,

@@ -93,6 +93,9 @@ def contents(layout: PlatformLayout, firmware: Firmware, *, graphic: bool = Fals
     order = [*firmware.boot_order, *(["HALT"] if firmware.boot.strict else [])]
     if order:
         named["bootorder"] = "\n".join(order).encode() + b"\0"
+    if layout.memory_slots:
+        # Firmware gives addresses above 4 GiB to PCI from here on.
+        named["etc/reserved-memory-end"] = layout.high_end.to_bytes(8, "little")
     if not graphic and layout.serial:
         named["etc/sercon-port"] = layout.serial[0].base.to_bytes(2, "little")
     if layout.acpi:

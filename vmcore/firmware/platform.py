@@ -14,7 +14,7 @@ from attrs import Factory, field, frozen
 from vmcore.engine.topology import CpuTopology
 from vmcore.firmware.numa import NumaLayout
 from vmcore.model.errors import ConfigError
-from vmcore.model.units import KIB, MIB
+from vmcore.model.units import GIB, KIB, MIB
 
 __all__ = [
     "MemoryKind",
@@ -102,6 +102,16 @@ class PlatformLayout:
     acpi_disable: int = 0xF0
     cpu_hotplug: int = 0xAF00
     """First port of the block by which vCPUs come and go; 0 where the board has none."""
+    pci_hotplug: int = 0
+    """First port of the registers by which PCI devices come and go; 0 where the board has none."""
+    pci_fixed: int = 0
+    """Slots of the root bus whose devices cannot go, as a bit mask."""
+    memory_hotplug: int = 0x0A00
+    """First port of the registers by which memory modules come and go."""
+    memory_slots: int = 0
+    """Slots for memory modules."""
+    max_memory: int = 0
+    """Bytes of RAM with memory modules in the slots, at most."""
     sci_irq: int = 9
     s5_sleep_type: int = 0
     """SLP_TYP value of PM1 control that means S5 (power-off)."""
@@ -159,6 +169,18 @@ class PlatformLayout:
     def high_ram(self) -> int:
         """Bytes of RAM from 4 GiB upwards."""
         return self.memory - self.low_ram
+
+    @property
+    def module_memory(self) -> tuple[int, int]:
+        """Where memory modules can be: first address, and bytes.  There is room to align each to a GiB."""
+        base = -(-(FOUR_GIB + self.high_ram) // GIB) * GIB
+        return base, self.max_memory - self.memory + self.memory_slots * GIB if self.memory_slots else 0
+
+    @property
+    def high_end(self) -> int:
+        """First address above 4 GiB behind RAM and the room for memory modules."""
+        base, size = self.module_memory
+        return base + size if size else FOUR_GIB + self.high_ram
 
     @property
     def pci_memory(self) -> int:

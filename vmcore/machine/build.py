@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
 from uuid import UUID
+
+from attrs import evolve
 
 from vmcore.block.raw import RawDisk
 from vmcore.boards.board import AddedDevice, Board, BoardServices
@@ -16,13 +19,19 @@ from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.image_file import ImageFile
 from vmcore.firmware.platform import PlatformLayout
-from vmcore.machine.config import MachineConfig
+from vmcore.machine.config import DEVICE_MODELS, MachineConfig
 from vmcore.machine.hyperv import with_hyperv
-from vmcore.machine.memory_options import with_numa
+from vmcore.machine.memory_options import with_numa, with_slots
 from vmcore.model.errors import ConfigError
 from vmcore.model.units import MIB
 
 __all__ = ["build_board", "plan_cpu", "plan_layout"]
+
+PCI_HOTPLUG: Final = 0xAE00
+"""First port of the registers by which PCI devices come and go."""
+BRIDGES: Final = 1 << 0 | 1 << 1
+DISPLAY: Final = 1 << 2
+"""Slots of the root bus whose devices are the board's own."""
 
 
 def plan_cpu(config: MachineConfig) -> CpuModel:
@@ -32,7 +41,10 @@ def plan_cpu(config: MachineConfig) -> CpuModel:
 
 def plan_layout(config: MachineConfig, model: CpuModel) -> PlatformLayout:
     """Where everything will be, before anything is built."""
-    return with_numa(_plan_board(config, model), config)
+    layout = _plan_board(config, model)
+    if config.board == "pc":
+        layout = evolve(layout, pci_hotplug=PCI_HOTPLUG, pci_fixed=BRIDGES | DISPLAY * layout.text_screen)
+    return with_numa(with_slots(layout, config), config)
 
 
 def _plan_board(config: MachineConfig, model: CpuModel) -> PlatformLayout:
@@ -86,11 +98,12 @@ def build_board(
     added = [
         AddedDevice(
             model=device.model,
-            properties=device.properties,
+            properties={name: int(value) for name, value in device.properties.items()},
             path=f"/machine/peripheral/{device.id}" if device.id else f"/machine/peripheral-anon/device{index}",
             where=f"devices[{index}]",
         )
         for index, device in enumerate(config.devices)
+        if device.model in DEVICE_MODELS
     ]
     if config.board == "none":
         return NoneBoard(services, layout, added, config.hyperv)

@@ -19,7 +19,9 @@ from typing import Any, Final, TypeAlias
 
 from attrs import field, frozen
 
+from vmcore.boards.device_properties import DeviceProperty, PropertyValue
 from vmcore.boards.kinds import BOARDS, board_name
+from vmcore.boards.pci_models import PCI_MODELS
 from vmcore.engine.cpu_options import choose_cpu
 from vmcore.engine.models import model_names
 from vmcore.engine.topology import CpuTopology
@@ -28,8 +30,9 @@ from vmcore.machine.disk_config import Disk, place_disks, read_disks, read_flopp
 from vmcore.machine.hyperv import ENLIGHTENMENTS
 from vmcore.machine.memory_options import MemoryBackendOption, check_memory, memory_backends, numa_options
 from vmcore.machine.numa import NumaOption
+from vmcore.machine.plug_dimm import DIMM, DIMM_PROPERTIES
 from vmcore.machine.topology import arrange
-from vmcore.model.errors import ConfigError
+from vmcore.model.errors import CommandError, ConfigError
 from vmcore.model.run_state import PanicAction, WatchdogAction
 from vmcore.model.units import GIB, KIB, MIB, format_size, parse_instant, parse_size
 
@@ -123,22 +126,30 @@ DEVICE_MODELS: Final[Mapping[str, Mapping[str, tuple[int, int, int]]]] = {
     "isa-debugcon": {"iobase": (0xE9, *_PORT), "readback": (0xE9, 0, 0xFF)},
     "pvpanic": {"ioport": (0x505, *_PORT)},
     "ib700": {},
-    "i6300esb": {},
 }
-"""The device models that can be added: property -> (default, lowest, highest value).  Names and defaults are those that
-users of QEMU know."""
+"""The device models that a board has from the beginning or never: property -> (default, lowest, highest value).  Names
+and defaults are those that users of QEMU know."""
+
+
+PLUGGABLE_MODELS: Final[Mapping[str, Mapping[str, DeviceProperty]]] = {
+    **{name: model.properties for name, model in PCI_MODELS.items()},
+    DIMM: DIMM_PROPERTIES,
+}
+"""Those that can also come while the machine exists, and their properties."""
 
 
 @frozen
 class DeviceOption:
     """A device to add: model and properties, written "isa-debug-exit,iobase=0xf4,iosize=4" where a string is easier.
 
-    id: name under /machine/peripheral in the object tree; without one the device lies in /machine/peripheral-anon.
+    id: name under /machine/peripheral in the object tree; without one the device lies in /machine/peripheral-anon; bus:
+    what it is plugged into, if there is a choice.
     """
 
     model: str
-    properties: Mapping[str, int] = field(factory=dict, hash=False)
+    properties: Mapping[str, PropertyValue] = field(factory=dict, hash=False)
     id: str | None = None
+    bus: str | None = None
 
     @classmethod
     def parse(cls, option: object, path: str = "device") -> DeviceOption:
@@ -148,8 +159,9 @@ class DeviceOption:
         """
         given: dict[str, object] = {}
         identity: object = None
+        bus: object = None
         if isinstance(option, DeviceOption):
-            model, given, identity = option.model, dict(option.properties), option.id
+            model, given, identity, bus = option.model, dict(option.properties), option.id, option.bus
         elif isinstance(option, str):
             model, *pairs = option.split(",")
             for pair in pairs:
@@ -159,18 +171,22 @@ class DeviceOption:
                 if name in given:
                     raise ConfigError(f"{path}.{name}", text, "a property given once")
                 given[name] = text
-            identity = given.pop("id", None)
+            identity, bus = given.pop("id", None), given.pop("bus", None)
         elif isinstance(option, tuple) and len(option) == 2 and isinstance(option[1], Mapping):
             model, given = option[0], dict(option[1])
-            identity = given.pop("id", None)
+            identity, bus = given.pop("id", None), given.pop("bus", None)
         else:
             raise ConfigError(path, option, 'a string such as "isa-debug-exit,iobase=0xf4,iosize=4"')
-        if not isinstance(model, str) or model not in DEVICE_MODELS:
-            raise ConfigError(path, model, f"one of {', '.join(DEVICE_MODELS)}")
+        if not isinstance(model, str) or model not in (*DEVICE_MODELS, *PLUGGABLE_MODELS):
+            raise ConfigError(path, model, f"one of {', '.join((*DEVICE_MODELS, *PLUGGABLE_MODELS))}")
         if identity is not None and (not isinstance(identity, str) or not identity.replace("-", "_").isidentifier()):
             raise ConfigError(f"{path}.id", identity, "letters, digits, - and _, beginning with a letter")
+        if bus is not None and not isinstance(bus, str):
+            raise ConfigError(f"{path}.bus", bus, "the name of a bus")
+        if model in PLUGGABLE_MODELS:
+            return cls(model, _plain_properties(path, model, given), identity, bus)
         known = DEVICE_MODELS[model]
-        checked = {name: default for name, (default, _, _) in known.items()}
+        checked: dict[str, PropertyValue] = {name: default for name, (default, _, _) in known.items()}
         for name, value in given.items():
             if name not in known:
                 raise ConfigError(
@@ -178,7 +194,25 @@ class DeviceOption:
                 )
             _, low, high = known[name]
             checked[name] = _integer(f"{path}.{name}", _number(value), low, high, "a number")
-        return cls(model, checked, identity)
+        if bus not in (None, "isa.0"):
+            raise ConfigError(f"{path}.bus", bus, "isa.0")
+        return cls(model, checked, identity, bus)
+
+
+def _plain_properties(path: str, model: str, given: Mapping[str, object]) -> dict[str, PropertyValue]:
+    """Properties as they were given, each checked by itself."""
+    known, checked = PLUGGABLE_MODELS[model], dict[str, PropertyValue]()
+    for name, value in given.items():
+        if name not in known:
+            raise ConfigError(f"{path}.{name}", value, f"no such property: {model} has {', '.join(known)}")
+        if not isinstance(value, str | int):
+            raise ConfigError(f"{path}.{name}", value, "text, a number, or True or False")
+        try:
+            known[name].read(model, name, value)
+        except CommandError as error:
+            raise ConfigError(f"{path}.{name}", value, f"a value of type {known[name].type} ({error.desc})") from error
+        checked[name] = value
+    return checked
 
 
 def _number(value: object) -> object:
@@ -241,6 +275,10 @@ def _memory(value: object) -> int:
     return size
 
 
+def _max_memory(value: object) -> int | None:
+    return None if value is None else parse_size(value, "max_memory")  # type: ignore[arg-type]
+
+
 def _cpus(value: Any) -> Any:
     # What is not given is settled once all fields are there; then it is a number.
     return value
@@ -294,6 +332,10 @@ class MachineConfig:
     with a version, "pc-i440fx-7.2" and "pc-q35-7.2", mean the same."""
     memory: int = field(default=128 * MIB, converter=_memory, repr=format_size)
     """RAM in bytes; takes "512M" and the like."""
+    memory_slots: int = 0
+    """Slots for memory modules (pc-dimm), which can be plugged in while the machine exists."""
+    max_memory: int | None = field(default=None, converter=_max_memory)
+    """RAM in bytes with modules in the slots, at most; more than `memory` where there are slots."""
     memory_backends: tuple[MemoryBackendOption, ...] = field(default=(), converter=memory_backends)
     """Memory of the host that RAM can be made of: "memory-backend-ram,id=m0,size=16M" and the like."""
     memory_backend: str | None = None

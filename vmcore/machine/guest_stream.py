@@ -257,6 +257,8 @@ class Arrival:
         self._configured = False
         self._rest: tuple[Snapshot, RunState] | None = None
         self._held: dict[int, bytes] = {}
+        config = machine.config
+        self._most_held = MAX_SECTION + (config.max_memory or config.memory) - config.memory
         self.ready = False
         """Whether everything came and is good: `take` may be called."""
         self.released = False
@@ -391,7 +393,7 @@ class Arrival:
             else:
                 # Memory that is only there once a device says so.
                 self._held[at] = page
-                if len(self._held) * PAGE > MAX_SECTION:
+                if len(self._held) * PAGE > self._most_held:
                     raise _wrong(self._name, "PAGE.address", at, "RAM or ROM of the machine")
 
     def _inflate(self, data: bytes, size: int) -> bytes:

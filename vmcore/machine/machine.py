@@ -39,6 +39,7 @@ from vmcore.machine.input_door import InputDoor
 from vmcore.machine.inputs import InputRecord
 from vmcore.machine.keyboard import Keyboard
 from vmcore.machine.machine_check import MachineCheckOutcome
+from vmcore.machine.plug_dimm import MemorySource
 from vmcore.machine.scheduler import Scheduler
 from vmcore.machine.serial_port import SerialPort
 from vmcore.machine.snapshot import Snapshot
@@ -74,10 +75,16 @@ class Machine(InputDoor, MachineState):
     """A PC.  See the module's text for the rules."""
 
     def __init__(
-        self, config: MachineConfig | None = None, *, ram: Sequence[memoryview] = (), takes_files: bool = True
+        self,
+        config: MachineConfig | None = None,
+        *,
+        ram: Sequence[memoryview] = (),
+        memory_source: MemorySource | None = None,
+        takes_files: bool = True,
     ) -> None:
         """ram: memory for the RAM, in order, of the configured size in all; it is released when the machine closes.
         Without any the RAM is private to the machine, whatever back ends its configuration names.
+        memory_source: the same for memory modules, which come later.
         takes_files: open the images of disks for use and lock them.  Without it they are only looked at until the
         machine runs (or `block.activate`): for a guest that is yet to come, whose disks somebody else may still have.
         """
@@ -89,6 +96,8 @@ class Machine(InputDoor, MachineState):
         if ram and sum(map(len, ram)) != self.config.memory:
             raise UsageError(f"ram: {sum(map(len, ram))} bytes: expected {self.config.memory}")
         self._ram = tuple(ram)
+        self.memory_source: Final = memory_source
+        """Where the memory of modules comes from; None: from this machine alone."""
         self._closed = False
         self._in_run = False
         self._checked = MachineCheckOutcome(None)

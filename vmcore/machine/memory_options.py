@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from vmcore.boards.kinds import BOARDS
+from vmcore.firmware.acpi import memory_hotplug
 from vmcore.firmware.acpi.numa import tables
 from vmcore.firmware.numa import NumaLayout
 from vmcore.firmware.platform import FIRMWARE_START, PlatformLayout
@@ -36,6 +37,7 @@ __all__ = [
     "object_options",
     "used_backends",
     "with_numa",
+    "with_slots",
 ]
 
 MemoryBackendOption = MemoryBackendProperties | MemoryBackendFileProperties | MemoryBackendMemfdProperties
@@ -44,6 +46,7 @@ MemoryBackendOption = MemoryBackendProperties | MemoryBackendFileProperties | Me
 T = TypeVar("T")
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z][-._A-Za-z0-9]*", re.ASCII)
+MAX_SLOTS: Final = 256
 SMALL_TABLES: Final = 16 << 10
 """Bytes of tables about NUMA for which there is room among the others."""
 
@@ -104,6 +107,7 @@ def check_memory(config: MachineConfig) -> None:
     """Whether the fields about memory fit together, as far as that can be said before the machine is built."""
     if not isinstance(config.hmat, bool):
         raise ConfigError("hmat", config.hmat, "True or False")
+    _check_slots(config)
     names = {backend.id: backend for backend in config.memory_backends}
     reserved = BOARDS[config.board].ram
     if reserved in names and config.memory_backend != reserved:
@@ -123,6 +127,36 @@ def check_memory(config: MachineConfig) -> None:
             topology.add(option)
         except UsageError as error:
             raise ConfigError(f"numa[{index}]", option, f"what fits the others: {error}") from error
+
+
+def _check_slots(config: MachineConfig) -> None:
+    slots, most = config.memory_slots, config.max_memory
+    if isinstance(slots, bool) or not isinstance(slots, int) or not 0 <= slots <= MAX_SLOTS:
+        raise ConfigError("memory_slots", slots, f"a number of slots from 0 to {MAX_SLOTS}")
+    if slots and config.board == "none":
+        raise ConfigError("memory_slots", slots, "0 on board none, where no memory can be plugged in")
+    if slots and most is None:
+        raise ConfigError("max_memory", most, "a size, as there are slots for memory modules")
+    if most is not None and (most < config.memory or most % 4096 or (slots and most == config.memory)):
+        raise ConfigError("max_memory", most, f"whole 4 KiB pages, {'more' if slots else 'not less'} than memory")
+
+
+def with_slots(layout: PlatformLayout, config: MachineConfig) -> PlatformLayout:
+    """The layout with slots for memory modules."""
+    if not config.memory_slots:
+        return layout
+    assert config.max_memory is not None
+    layout = attrs.evolve(layout, memory_slots=config.memory_slots, max_memory=config.max_memory)
+    if layout.high_end > 1 << layout.physical_bits:
+        raise ConfigError(
+            "max_memory",
+            config.max_memory,
+            f"so much that all is below {1 << layout.physical_bits:#x}, where this processor's addresses end",
+        )
+    if layout.acpi_base != FIRMWARE_START:
+        more = memory_hotplug.size(layout.memory_slots)
+        layout = attrs.evolve(layout, acpi_size=layout.acpi_size + (more + 0xFFF & ~0xFFF))
+    return layout
 
 
 def used_backends(config: MachineConfig) -> tuple[MemoryBackendOption, ...]:

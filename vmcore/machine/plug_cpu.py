@@ -73,7 +73,9 @@ class CpuDriver(Driver):
 
     # --- coming
 
-    def check(self, name: str, given: Mapping[str, PlugValue]) -> Mapping[str, PlugValue]:
+    def check(
+        self, name: str, given: Mapping[str, PlugValue], bus: str | None = None, *, cold: bool = False
+    ) -> Mapping[str, PlugValue]:
         values = {known: default for known, (_, default) in CPU_PROPERTIES.items()}
         for key in given:
             if key not in values:
@@ -139,6 +141,9 @@ class CpuDriver(Driver):
         index = self.index(device)
         self._tree.add(device.path, self._cpus[index])
         self._place_lapic(index, device.path)
+
+    def take_out(self, device: Plugged) -> None:
+        self._tree.remove(device.path)
 
     def plug(self, device: Plugged) -> None:
         assert self._slots is not None

@@ -73,11 +73,11 @@ class MachineState(MachineParts):
         if snapshot.config != self.config:
             raise UsageError("the snapshot is of a machine of another configuration")
         self.block.check_marks(snapshot.files)
+        self.plug.restore(snapshot.plugged)
         for address in set(self.memory.used_pages()) - snapshot.pages.keys() if memory else ():
             self.memory.load(address, bytes(PAGE))
         for address, page in snapshot.pages.items():
             self.memory.load(address, page)
-        self.plug.restore(snapshot.plugged)
         self.board.restore(snapshot.devices)
         self._reset_at = snapshot.reset_at
         for cpu, state in zip(self.cpus, snapshot.cpus, strict=True):

@@ -130,9 +130,13 @@ OPTIONS: Final = (
     Option(
         name="memory",
         aliases=("m",),
-        metavar="SIZE",
-        help="RAM: 512M, 2G; a bare number is in MiB",
-        parameters=(Parameter(name="size", type=_SIZE, help="RAM", default="128M", unit=MIB),),
+        metavar="SIZE[,slots=N,maxmem=SIZE]",
+        help="RAM: 512M, 2G; a bare number is in MiB. slots: for memory modules, up to maxmem in all",
+        parameters=(
+            Parameter(name="size", type=_SIZE, help="RAM", default="128M", unit=MIB),
+            Parameter(name="slots", type=_NUMBER, help="slots for memory modules", default="0"),
+            Parameter(name="maxmem", type=_SIZE, help="RAM with modules in the slots, at most"),
+        ),
         implied="size",
     ),
     Option(
@@ -284,9 +288,9 @@ OPTIONS: Final = (
     Option(name="debugcon", metavar="WHERE", help="where to the guest's bytes to port E9h go, as for --serial"),
     Option(
         name="device",
-        metavar="MODEL[,id=ID][,NAME=VALUE]",
-        help="adds a device: isa-debug-exit,iobase=0xf4,iosize=4 or isa-debugcon,iobase=0x402; isa-debugcon and "
-        "isa-serial take chardev=LABEL",
+        metavar="MODEL[,id=ID][,bus=BUS][,addr=SLOT][,NAME=VALUE]",
+        help="adds a device: isa-debug-exit,iobase=0xf4,iosize=4 or pvpanic-pci,addr=5; isa-debugcon and isa-serial "
+        "take chardev=LABEL",
         repeated=True,
     ),
     Option(name="monitor", metavar="WHERE", help="serves the human monitor, as for --serial", repeated=True),

@@ -21,7 +21,7 @@ from vmcore.model.keyval import OptionError
 from vmcore.model.qkeycode import QKeyCode
 from vmcore.model.run_state import WatchdogAction
 from vmcore.model.ui import ImageFormat, IntWrapper, KeyValue, QKeyCodeWrapper
-from vmcore.qmp import hmp_block
+from vmcore.qmp import hmp_block, hmp_devices
 from vmcore.qmp.hmp_expression import Format, LineError, Scanner
 from vmcore.qmp.hmp_info import SUBJECTS
 from vmcore.qmp.hmp_migration import COMMANDS as MIGRATION
@@ -348,6 +348,14 @@ async def _object_add(monitor: HumanMonitor, text: str) -> str:
     return ""
 
 
+async def _device_add(monitor: HumanMonitor, text: str) -> str:
+    return await hmp_devices.device_add(monitor.vm, _word(text, "device_add"))
+
+
+async def _device_del(monitor: HumanMonitor, text: str) -> str:
+    return await hmp_devices.device_del(monitor.vm, _word(text, "device_del"))
+
+
 async def _object_del(monitor: HumanMonitor, text: str) -> str:
     await monitor.vm.objects.remove(_word(text, "object_del"))
     return ""
@@ -442,6 +450,8 @@ COMMANDS: Final = (
     _Command("change", "device [-f] filename [format]", "change a medium (-f: though it is locked)", hmp_block.change),
     _Command("cont|c", "", "let the guest run", _plain("cont|c", _cont)),
     _Command("cpu", "index", "choose the current vCPU", _cpu),
+    _Command("device_add", "driver[,prop=value][,...]", "plug a device in", _device_add),
+    _Command("device_del", "device", "ask the guest to let go of a device", _device_del),
     _Command("eject", "[-f] device", "take out a medium (-f: though it is locked)", hmp_block.eject),
     _Command("help|?", "[cmd]", "show what there is", _help),
     _Command("info", "[subject]", "show something about the machine", _info),

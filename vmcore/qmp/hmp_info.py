@@ -15,7 +15,7 @@ from vmcore.hardware.decoding import HiddenMemory
 from vmcore.hardware.device import Device
 from vmcore.hardware.memory_map import Alias, Mmio, Rom
 from vmcore.model.run_state import RunState
-from vmcore.qmp import hmp_memory
+from vmcore.qmp import hmp_memory, hmp_pci
 from vmcore.qmp.hmp_block import show_block, show_statistics
 from vmcore.qmp.hmp_expression import Scanner
 from vmcore.qmp.hmp_migration import SUBJECTS as MIGRATION
@@ -276,6 +276,7 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "mtree": Subject("", "the physical address space and the ports", _mtree),
     "name": Subject("", "the name of the machine", _name),
     "numa": Subject("", "the NUMA nodes", hmp_memory.numa),
+    "pci": Subject("", "the PCI buses and the functions on them", hmp_pci.pci),
     "pic": Subject("", "the interrupt controllers", _pic),
     "qtree": Subject("", "the devices and their properties", _qtree),
     "registers": Subject("[-a|vcpu]", "the registers of a vCPU (-a: of all)", _registers),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmcore.machine.build_plug import dimms
 from vmcore.model.units import MIB
 from vmcore.qmp.hmp_expression import Scanner
 
@@ -17,11 +18,13 @@ __all__ = ["iothreads", "memdev", "memory_devices", "memory_size_summary", "numa
 def numa(vm: VirtualMachine, machine: Machine, index: int, scan: Scanner) -> str:
     """The nodes, their vCPUs and their memory."""
     topology = vm.numa.topology()
-    sizes = topology.sizes()
+    sizes, more = topology.sizes(), _plugged(machine)
     lines = [f"{len(sizes)} nodes"]
     for node, size in enumerate(sizes):
         cpus = "".join(f" {cpu.index}" for cpu in machine.cpus if topology.node_of(cpu.index) == node)
-        lines += [f"node {node} cpus:{cpus}", f"node {node} size: {size // MIB} MB", f"node {node} plugged: 0 MB"]
+        plugged = more.get(node, 0)
+        lines += [f"node {node} cpus:{cpus}", f"node {node} size: {(size + plugged) // MIB} MB"]
+        lines.append(f"node {node} plugged: {plugged // MIB} MB")
     return "\n".join(lines) + "\n"
 
 
@@ -52,10 +55,26 @@ def iothreads(vm: VirtualMachine, machine: Machine, index: int, scan: Scanner) -
 
 
 def memory_devices(vm: VirtualMachine, machine: Machine, index: int, scan: Scanner) -> str:
-    """The memory modules that were plugged: no board has a place for one."""
-    return ""
+    """The memory modules that there are, by address."""
+    return "".join(
+        f'Memory device [dimm]: "{module.id or ""}"\n  addr: {int(module.properties["addr"]):#x}\n'
+        f"  slot: {module.properties['slot']}\n  node: {module.properties['node']}\n"
+        f"  size: {module.properties['size']}\n  memdev: /objects/{module.properties['memdev']}\n"
+        f"  hotplugged: {_flag(not module.cold)}\n  hotpluggable: true\n"
+        for module in dimms(machine)
+    )
 
 
 def memory_size_summary(vm: VirtualMachine, machine: Machine, index: int, scan: Scanner) -> str:
-    """How much memory the machine has."""
-    return f"base memory: {vm.config.memory}\n"
+    """How much memory the machine has, and what of it was plugged in."""
+    plugged = f"plugged memory: {sum(_plugged(machine).values())}\n" if machine.board.can_take_memory else ""
+    return f"base memory: {vm.config.memory}\n{plugged}"
+
+
+def _plugged(machine: Machine) -> dict[int, int]:
+    """Bytes in memory modules by node."""
+    found: dict[int, int] = {}
+    for module in dimms(machine):
+        node = int(module.properties["node"])
+        found[node] = found.get(node, 0) + int(module.properties["size"])
+    return found

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from vmcore.machine.plug import Plugged, PlugValue, generic
 from vmcore.machine.plug_cpu import cpu_type, place_properties
 from vmcore.model.errors import UsageError
-from vmcore.model.qom import DeviceDeleted
+from vmcore.model.qom import DeviceDeleted, DeviceUnplugGuestError
 
 if TYPE_CHECKING:
+    from vmcore.shell.events import Expected
     from vmcore.vm import VirtualMachine
 
 __all__ = ["Hotplug"]
+
+_OUTCOMES: Final[Any] = DeviceDeleted | DeviceUnplugGuestError
 
 
 @final
@@ -51,6 +54,21 @@ class Hotplug:
         async with self._vm.parked() as machine:
             machine.device_del(id)
 
+    async def unplug(self, id: str) -> None:
+        """Ask the guest to let go of a device, and wait until it is gone.
+
+        id: its name, or its path in the object tree.  CommandError where the guest says that it keeps it; one that
+        says nothing is waited for: `vm.fail_after` limits the patience.  A machine that is not free-running is driven.
+        """
+        async with self._vm.parked() as machine:
+            path = machine.plug.check_removal(id).path
+
+        outcome: Expected[DeviceDeleted | DeviceUnplugGuestError]
+        async with self._vm.events.expect(_OUTCOMES, lambda event: event.path == path) as outcome:
+            await self.remove(path)
+        if isinstance(outcome.value, DeviceUnplugGuestError):
+            raise generic(f"the guest keeps device {id}")
+
     # --- vCPUs
 
     async def add_cpu(self, index: int, *, id: str | None = None) -> Plugged:
@@ -65,13 +83,11 @@ class Hotplug:
     async def remove_cpu(self, index: int) -> None:
         """Ask the guest to let go of the vCPU of an index, and wait until it is gone.
 
-        For a limit to the patience use `vm.fail_after`.  A machine that is not free-running is driven.
+        As `unplug` does it with any device.
         """
         async with self._vm.parked() as machine:
             path = machine.cpu_path(index)
-
-        async with self._vm.events.expect(DeviceDeleted, lambda event: event.path == path):
-            await self.remove(path)
+        await self.unplug(path)
 
     @property
     def cpus(self) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from vmcore.model.keyval import check, parse
 from vmcore.model.machine import Memdev
 from vmcore.model.misc import IOThreadInfo
 from vmcore.model.qom import MemoryBackendProperties, ObjectOptions
+from vmcore.shell.lent_memory import LentMemory
 from vmcore.shell.user_objects import IoThread, MemoryObject, UserObject, check_memory_options, make
 
 if TYPE_CHECKING:
@@ -139,7 +140,12 @@ class Objects:
         """
         complete_numa(config)
         used = [self._memory(backend.id) for backend in used_backends(config)]
-        machine = Machine(config, ram=[memory.view() for memory in used], takes_files=takes_files)
+        machine = Machine(
+            config,
+            ram=[memory.view() for memory in used],
+            memory_source=LentMemory(self),
+            takes_files=takes_files,
+        )
         self._tree = machine.tree
         for each in self:
             machine.tree.add(f"/objects/{each.id}", each)

@@ -18,14 +18,18 @@ import trio
 from attrs import frozen
 
 from vmcore.boards.kinds import BOARDS
+from vmcore.boards.pci_models import PCI_MODELS
+from vmcore.buses.pci_bridge import PciBridge
 from vmcore.devices.debug_exit import DebugExitPort
 from vmcore.devices.debugcon import Debugcon
+from vmcore.devices.memory_module import MemoryModule
 from vmcore.engine import Cpu
 from vmcore.engine.models import model_names
 from vmcore.hardware.device import Device
 from vmcore.hardware.tree import Node, ObjectTree
-from vmcore.machine.config import DEVICE_MODELS
+from vmcore.machine.config import DEVICE_MODELS, PLUGGABLE_MODELS
 from vmcore.machine.plug_cpu import CPU_PROPERTIES, cpu_type
+from vmcore.machine.plug_dimm import DIMM
 from vmcore.model.errors import CommandError, UsageError
 from vmcore.model.qom import ObjectPropertyInfo, ObjectTypeInfo
 from vmcore.shell.qom_special import special_properties
@@ -36,7 +40,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectModel"]
 
-_MODELS: Final[dict[type[Any], str]] = {DebugExitPort: "isa-debug-exit", Debugcon: "isa-debugcon"}
+_MODELS: Final[dict[type[Any], str]] = {
+    DebugExitPort: "isa-debug-exit",
+    Debugcon: "isa-debugcon",
+    MemoryModule: DIMM,
+    PciBridge: "base-pci-bridge",
+    **{model.cls: name for name, model in PCI_MODELS.items()},
+}
 _PLAIN: Final = {"int": "int", "bool": "bool", "str": "str"}
 _JSON: Final = {bool: "boolean", int: "integer", str: "string"}
 USER_CREATABLE: Final = "user-creatable"
@@ -258,6 +268,15 @@ def _declared(kind: _Type) -> Iterator[ObjectPropertyInfo]:
     if kind.name in USER_TYPES:
         for found in USER_TYPES[kind.name].properties:
             yield ObjectPropertyInfo(name=found.name, type=found.type, description=found.description)
+        return
+    if kind.name in PLUGGABLE_MODELS:
+        for name, known in PLUGGABLE_MODELS[kind.name].items():
+            yield ObjectPropertyInfo(
+                name=name,
+                type="link<memory-backend>" if (kind.name, name) == (DIMM, "memdev") else known.type_name,
+                default_value=known.default,
+                description=known.description,
+            )
         return
     if kind.name in DEVICE_MODELS:
         for name, (default, _, _) in DEVICE_MODELS[kind.name].items():

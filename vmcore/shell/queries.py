@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 
 from vmcore.boards.kinds import BOARDS
 from vmcore.engine.registers import Activity
-from vmcore.machine.build_plug import ost_info, plugged_cpus
+from vmcore.machine.build_plug import dimm_ost_info, dimms, ost_info, plugged_cpus
 from vmcore.machine.plug_cpu import cpu_type
 from vmcore.model.acpi import ACPIOSTInfo
 from vmcore.model.machine import (
@@ -26,12 +26,17 @@ from vmcore.model.machine import (
     MachineInfo,
     Memdev,
     MemoryDeviceInfo,
+    MemoryDeviceInfoKind,
     MemoryInfo,
+    PCDIMMDeviceInfo,
+    PCDIMMDeviceInfoWrapper,
     SysEmuTarget,
     TargetInfo,
     UuidInfo,
 )
 from vmcore.model.misc import IOThreadInfo
+from vmcore.model.pci import PciInfo
+from vmcore.shell.pci import pci_info
 
 if TYPE_CHECKING:
     from vmcore.vm import VirtualMachine
@@ -98,15 +103,17 @@ class Queries:
         )
 
     async def ospm_status(self) -> tuple[ACPIOSTInfo, ...]:
-        """What the guest last said about each place for a vCPU (_OST); nothing where it has no ACPI for them.
+        """What the guest last said about each slot for a memory module and each place for a vCPU (_OST).
 
-        A guest that has not turned to the modern form of the port block has no way to say anything.
+        Of places for vCPUs there is nothing to tell where the board has no ACPI for them, or the guest has not turned
+        to the modern form of the port block, without which it has no way to say anything.
         """
         async with self._vm.parked() as machine:
-            slots = machine.board.cpu_slots
-            if slots is None or slots.device.legacy:
-                return ()
-            return tuple(ost_info(machine, index) for index in range(len(machine.cpus)))
+            modules, slots = machine.board.memory_slots, machine.board.cpu_slots
+            said = [dimm_ost_info(machine, slot) for slot in range(0 if modules is None else modules.count)]
+            if slots is not None and not slots.device.legacy:
+                said += [ost_info(machine, index) for index in range(len(machine.cpus))]
+            return tuple(said)
 
     async def machines(self) -> tuple[MachineInfo, ...]:
         """The boards that a configuration can ask for."""
@@ -135,8 +142,13 @@ class Queries:
         return TargetInfo(arch=SysEmuTarget.X86_64)
 
     async def memory_size(self) -> MemoryInfo:
-        """How much memory the machine has.  No board here can have more plugged into it."""
-        return MemoryInfo(base_memory=self._vm.config.memory, plugged_memory=None)
+        """How much memory the machine has: from the beginning, and in modules where the board takes them."""
+        plugged = None
+        if not self._vm.preconfig:
+            machine = self._vm.peek()
+            if machine.board.can_take_memory:
+                plugged = sum(int(module.properties["size"]) for module in dimms(machine))
+        return MemoryInfo(base_memory=self._vm.config.memory, plugged_memory=plugged)
 
     async def memdevs(self) -> tuple[Memdev, ...]:
         """The memory back ends, the board's main memory among them."""
@@ -147,9 +159,28 @@ class Queries:
         return self._vm.objects.iothreads()
 
     async def memory_devices(self) -> tuple[MemoryDeviceInfo, ...]:
-        """The memory modules that were plugged: no board here has a place for one."""
-        self._vm.peek()
-        return ()
+        """The memory modules that there are, by address."""
+        return tuple(
+            PCDIMMDeviceInfoWrapper(
+                type=MemoryDeviceInfoKind.DIMM,
+                data=PCDIMMDeviceInfo(
+                    id=module.id,
+                    addr=int(module.properties["addr"]),
+                    size=int(module.properties["size"]),
+                    slot=int(module.properties["slot"]),
+                    node=int(module.properties["node"]),
+                    memdev=f"/objects/{module.properties['memdev']}",
+                    hotplugged=not module.cold,
+                    hotpluggable=True,
+                )
+            )
+            for module in dimms(self._vm.peek())
+        )
+
+    async def pci(self) -> tuple[PciInfo, ...]:
+        """The PCI buses and the functions on them, as the guest has set them up.  Stops the guest for a moment."""
+        async with self._vm.parked() as machine:
+            return pci_info(machine)
 
     async def kvm(self) -> KvmInfo:
         """The engine executes the guest itself: there is no way to KVM in this program."""

@@ -15,13 +15,18 @@ __all__ = [
     "LOCAL_1",
     "PCI_CONFIG",
     "SYSTEM_IO",
+    "add",
     "and_",
     "dword_field_of",
     "field",
     "if_",
+    "less",
     "or_",
+    "qword_field_of",
     "region",
+    "shift_left",
     "store",
+    "subtract",
 ]
 
 SYSTEM_IO, PCI_CONFIG = 1, 2
@@ -49,6 +54,31 @@ def field(region_name: str, fields: Iterable[tuple[str, int]]) -> bytes:
 def dword_field_of(buffer: bytes, offset: int, name: str) -> bytes:
     """CreateDWordField (buffer, offset, name)."""
     return b"\x8a" + buffer + integer(offset) + name_string(name)
+
+
+def qword_field_of(buffer: bytes, offset: int, name: str) -> bytes:
+    """CreateQWordField (buffer, offset, name)."""
+    return b"\x8f" + buffer + integer(offset) + name_string(name)
+
+
+def add(left: bytes, right: bytes, target: bytes = NOTHING) -> bytes:
+    """Add (left, right, target)."""
+    return b"\x72" + left + right + target
+
+
+def subtract(left: bytes, right: bytes, target: bytes = NOTHING) -> bytes:
+    """Subtract (left, right, target)."""
+    return b"\x74" + left + right + target
+
+
+def shift_left(value: bytes, count: bytes, target: bytes = NOTHING) -> bytes:
+    """ShiftLeft (value, count, target)."""
+    return b"\x79" + value + count + target
+
+
+def less(left: bytes, right: bytes) -> bytes:
+    """LLess (left, right)."""
+    return b"\x95" + left + right
 
 
 def store(value: bytes, target: bytes) -> bytes:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["bus_numbers", "bus_ports", "dword_memory", "interrupts", "qword_memory"]
+__all__ = ["bus_numbers", "bus_ports", "device_memory", "dword_memory", "interrupts", "qword_memory"]
 
 MEMORY, PORTS, BUSES = 0, 1, 2
 PRODUCER_FIXED = 0x0C
 """General flags: minimum and maximum are fixed, positive decode, the device passes the range on (table 6.46)."""
+CONSUMER_FIXED = 0x0D
+"""The same, but the device uses the range itself."""
 CACHEABLE_WRITABLE = 0x03
 WRITABLE = 0x01
 ENTIRE_RANGE = 0x03
@@ -43,6 +45,14 @@ def qword_memory(first: int, last: int) -> bytes:
     """QWordMemory: the same above 4 GiB, cacheable."""
     size = last - first + 1
     return struct.pack("<BHBBBQQQQQ", 0x8A, 43, MEMORY, PRODUCER_FIXED, CACHEABLE_WRITABLE, 0, first, last, 0, size)
+
+
+def device_memory() -> bytes:
+    """QWordMemory of a device that is memory itself, cacheable and writable, its place still to be filled in: until
+    then it is everywhere.
+    """
+    last, size = (1 << 64) - 2, (1 << 64) - 1
+    return struct.pack("<BHBBBQQQQQ", 0x8A, 43, MEMORY, CONSUMER_FIXED, CACHEABLE_WRITABLE, 0, 0, last, 0, size)
 
 
 def interrupts(*numbers: int) -> bytes:

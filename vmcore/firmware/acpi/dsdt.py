@@ -5,7 +5,7 @@ Sources: ACPI specification 6.5, chapters 5, 6 and 7; plug-and-play ids from Mic
 
 from __future__ import annotations
 
-from vmcore.firmware.acpi import aml, cpu_hotplug
+from vmcore.firmware.acpi import aml, cpu_hotplug, memory_hotplug, pci_hotplug
 from vmcore.firmware.acpi.pci_root import pci_root
 from vmcore.firmware.platform import ECAM_SIZE, PlatformLayout
 
@@ -16,12 +16,21 @@ def definition_block(layout: PlatformLayout) -> bytes:
     """The AML of the DSDT, without the table's header."""
     bus = pci_root(layout) if layout.pci else []
     devices = [*_processors(layout), *bus, *_isa_devices(layout), _motherboard(layout)]
-    return aml.scope("\\_SB", *devices) + _events(layout) + _sleep_states(layout)
+    if layout.memory_slots:
+        devices.append(memory_hotplug.container(layout))
+    slots = pci_hotplug.slots(layout) if layout.pci_hotplug else b""
+    return aml.scope("\\_SB", *devices) + slots + _events(layout) + _sleep_states(layout)
 
 
 def _events(layout: PlatformLayout) -> bytes:
     """What general-purpose events do."""
-    return aml.scope("\\_GPE", cpu_hotplug.event_method()) if layout.cpu_hotplug else b""
+    methods = {
+        pci_hotplug.event_method: layout.pci_hotplug,
+        cpu_hotplug.event_method: layout.cpu_hotplug,
+        memory_hotplug.event_method: layout.memory_slots,
+    }
+    there = [method() for method, wanted in methods.items() if wanted]
+    return aml.scope("\\_GPE", *there) if there else b""
 
 
 def _sleep_states(layout: PlatformLayout) -> bytes:
@@ -90,4 +99,6 @@ def _motherboard(layout: PlatformLayout) -> bytes:
         ports.append(aml.io(layout.cpu_hotplug, cpu_hotplug.PORTS))
     if layout.ecam:
         ports.append(aml.memory32_fixed(layout.ecam, ECAM_SIZE))
+    if layout.pci_hotplug:
+        ports.append(aml.io(layout.pci_hotplug, pci_hotplug.PORTS))
     return _isa("MB", "PNP0C02", *ports)

@@ -15,6 +15,7 @@ from vmcore.firmware.platform import FOUR_GIB, HIGH_MEMORY, LEGACY_START, Platfo
 __all__ = ["hmat", "memory_ranges", "slit", "srat", "tables"]
 
 ENABLED = 1
+HOT_PLUGGABLE = 2
 INITIATOR_VALID = 1
 LARGEST_XAPIC_ID = 254
 
@@ -22,6 +23,10 @@ LARGEST_XAPIC_ID = 254
 def tables(layout: PlatformLayout) -> list[bytes]:
     """The tables that a machine with this layout has: none without NUMA nodes."""
     numa = layout.numa
+    if numa is None and layout.memory_slots:
+        # Where memory can come, the system has to know from the beginning how far up: that is told here alone.
+        ids = (layout.topology.apic_id(index) for index in range(layout.topology.total))
+        numa = NumaLayout(sizes=(layout.memory,), cpus=tuple((apic_id, 0) for apic_id in ids))
     if numa is None:
         return []
     found = [srat(layout, numa)]
@@ -63,6 +68,10 @@ def srat(layout: PlatformLayout, numa: NumaLayout) -> bytes:
     for node, address, size in memory_ranges(layout, numa):
         # Memory affinity structure (5.2.16.2).
         body += struct.pack("<BBIHQQIIQ", 1, 40, node, 0, address, size, 0, ENABLED, 0)
+    base, size = layout.module_memory
+    if size:
+        last = len(numa.sizes) - 1
+        body += struct.pack("<BBIHQQIIQ", 1, 40, last, 0, base, size, 0, ENABLED | HOT_PLUGGABLE, 0)
     return table(b"SRAT", 3, body)
 
 

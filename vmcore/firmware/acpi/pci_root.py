@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vmcore.firmware.acpi import aml, aml_code, aml_resources
-from vmcore.firmware.platform import FOUR_GIB, PlatformLayout
+from vmcore.firmware.platform import PlatformLayout
 from vmcore.model.units import GIB
 
 __all__ = ["pci_root"]
@@ -107,7 +107,7 @@ def _windows(layout: PlatformLayout) -> list[bytes]:
         aml_resources.dword_memory(*VIDEO, cacheable=True),
         aml_resources.dword_memory(layout.pci_memory, layout.io_apic - 1),
     ]
-    first = -(-(FOUR_GIB + layout.high_ram) // GIB) * GIB
+    first = -(-layout.high_end // GIB) * GIB
     last = min(first + HIGH_WINDOW, 1 << layout.physical_bits) - 1
     if layout.long_mode and last > first:
         windows.append(aml_resources.qword_memory(first, last))
