@@ -142,6 +142,9 @@ class Board(ABC):
         """Every device by its path in the object tree, in the order in which they are reset, saved and restored."""
         self.standby: tuple[Device[Any], ...] = ()
         """Devices that keep their power while the machine sleeps."""
+        self.kept: list[Device[Any]] = []
+        """Devices that a sleep leaves as they are, because firmware, which is said to set them up again, does not: those
+        that decide what memory shows (it goes on in the copy of itself that it had in RAM), and the IDE adapter."""
         self.watchdogs: list[Watchdog] = []
         """Timers that do something about a guest that hangs."""
         self.uarts: list[Serial16550] = []
@@ -160,8 +163,16 @@ class Board(ABC):
         """The slots for memory modules, where there are any."""
 
     @abstractmethod
-    def reset(self) -> None:
-        """Reset all devices, and the wiring that is no device.  The vCPUs are reset by the machine before."""
+    def reset(self, keep: Sequence[Device[Any]] = ()) -> None:
+        """Reset all devices but those to keep, and the wiring that is no device.  The vCPUs are reset by the machine
+        before.
+        """
+
+    def reset_devices(self, keep: Sequence[Device[Any]]) -> None:
+        """Reset all devices but those to keep."""
+        for device in self.devices.values():
+            if not any(device is kept for kept in keep):
+                device.reset()
 
     def restarted(self) -> None:  # noqa: B027
         """The machine is reset, not for the first time."""
@@ -202,9 +213,7 @@ class Board(ABC):
 
     def suspended(self) -> None:
         """The machine has gone to sleep: the devices lose their power, but for those on standby."""
-        for device in self.devices.values():
-            if not any(device is kept for kept in self.standby):
-                device.reset()
+        self.reset_devices((*self.standby, *self.kept))
 
     def woken(self, reason: WakeReason) -> None:  # noqa: B027
         """The machine has woken, with the board reset: tell the guest that it did, and why."""

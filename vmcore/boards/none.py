@@ -8,7 +8,7 @@ Without a reset circuit a triple fault is the end.  Devices can be added by the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 from vmcore.boards.added import add_devices
 from vmcore.boards.board import AddedDevice, Board, BoardServices
@@ -16,6 +16,7 @@ from vmcore.boards.msrs import give_hyperv
 from vmcore.engine.topology import CpuTopology
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.platform import PlatformLayout
+from vmcore.hardware.device import Device
 from vmcore.hardware.memory_map import Ram
 from vmcore.model.units import GIB
 
@@ -71,9 +72,8 @@ class NoneBoard(Board):
     def resets_after_triple_fault(self) -> bool:
         return False
 
-    def reset(self) -> None:
-        for device in self.devices.values():
-            device.reset()
+    def reset(self, keep: Sequence[Device[Any]] = ()) -> None:
+        self.reset_devices(keep)
 
     def booted(self, image: BootImage) -> None:
         pass

@@ -550,6 +550,7 @@ class PcBoard(Board):
             route=lambda device, pin: device - 1 + pin & 3,
         )
         bridge = I440fx(self.shadow)
+        self.kept.append(bridge)
         self.plug(bridge, "/machine/i440fx", 0)
         self.pam = bridge, PAM
         self.plug(self.piix3, "/machine/piix3", SOUTH_BRIDGE)
@@ -648,6 +649,8 @@ class PcBoard(Board):
 
     def suspended(self) -> None:
         super().suspended()
+        if self.ide is not None:
+            self.ide.stop()
         self.rtc.poke(SHUTDOWN_CODE, WAKES)
         if self.power.rtc_alarm_came:
             self.services.wake(WakeReason.RTC)
@@ -701,6 +704,8 @@ class PcBoard(Board):
     def build_adapter(self) -> None:
         """The adapter of the hard disks and CD-ROM drives."""
         self.ide = build_ide(self)
+        if self.ide is not None:
+            self.kept.append(self.ide)
 
     # --- what firmware uses
 
@@ -737,12 +742,11 @@ class PcBoard(Board):
 
     # --- reset, boot, state
 
-    def reset(self) -> None:
+    def reset(self, keep: Sequence[Device[Any]] = ()) -> None:
         if self.pci_slots is not None:
             self.pci_slots.device.eject_pending()
         self.coprocessor.set_error(bool(self.services.cpus[0].ferr))
-        for device in self.devices.values():
-            device.reset()
+        self.reset_devices(keep)
         self.a20.raise_()
         self.services.memory.a20 = True
 

@@ -48,6 +48,7 @@ class Q35Board(PcBoard):
         ecam = PciEcam(self.pci)
         self.add("/machine/ecam", ecam)
         self.mch = Q35Mch(self.shadow, ecam)
+        self.kept.append(self.mch)
         self.plug(self.mch, "/machine/mch", 0)
         self.pam = self.mch, PAM
 

@@ -95,6 +95,10 @@ class Piix3Ide(PciFunction[Piix3IdeState]):
     def reset(self) -> None:
         """Power-on: nothing under way."""
         super().reset()
+        self.stop()
+
+    def stop(self) -> None:
+        """No transfer goes on; configuration stays."""
         for master in self.masters:
             master.reset()
 

@@ -229,7 +229,7 @@ class Settling(MachineParts):
             return False
         self._reset_cpus()
         self._scheduler.reset()
-        self.board.reset()
+        self.board.reset(keep=self.board.kept)
         image = self._image
         if image is not None:
             program_msrs(self.cpus, image)
