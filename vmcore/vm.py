@@ -394,16 +394,6 @@ class VirtualMachine(Lockstep, PowerControl):
                 self._say(Shutdown(False, cause))
                 self._note_off(ShutdownRequested(cause, guest=False))
 
-    async def send_key(self, *keys: str) -> None:
-        """Press keys together (named as QEMU's QKeyCode: "a", "ret", "ctrl", "f1", ...) and release them in reverse
-        order.
-        """
-        async with self.parked() as machine:
-            for key in keys:
-                machine.keyboard.press(key)
-            for key in reversed(keys):
-                machine.keyboard.release(key)
-
     async def wait_off(self) -> Exit:
         """Wait until the machine is off, and say what did it.  One that is not free-running is driven."""
         await trio.lowlevel.checkpoint()

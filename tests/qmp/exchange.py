@@ -69,6 +69,14 @@ class Client:
             self._events.append(message)
         return message
 
+    async def until(self, name: str) -> list[str]:
+        """The names of all events that have not been looked at, up to the next one of this name."""
+        names = list[str]()
+        while name not in names:
+            message = self._events.popleft() if self._events else await self.message()
+            names.append(message["event"])
+        return names
+
     async def event(self, name: str) -> dict[str, Any]:
         """The next event of a name; others before it are passed over."""
         while True:

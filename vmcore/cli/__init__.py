@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import trio
 
 from vmcore.cli.options import RunOptions, parse
-from vmcore.cli.status import ExitStatus
+from vmcore.cli.status import ExitStatus, describe
 from vmcore.engine.cpu_options import choose_cpu
 from vmcore.model.errors import ConfigError, DeviceModelError, ImageError, MigrationError, UsageError
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vmcore: {error}", file=sys.stderr)
         return ExitStatus.USAGE
     except DeviceModelError as error:
-        print(f"vmcore: {error}", *getattr(error, "__notes__", ()), sep="\n  ", file=sys.stderr)
+        print(*describe(error), sep="\n", file=sys.stderr)
         return ExitStatus.INTERNAL
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED

@@ -11,8 +11,8 @@ from typing import Any
 import trio
 
 from vmcore.cli.options import RunOptions
-from vmcore.cli.status import ExitStatus, StatusLine
-from vmcore.model.errors import VmcoreError
+from vmcore.cli.status import ExitStatus, StatusLine, describe
+from vmcore.model.errors import DeviceModelError, VmcoreError
 from vmcore.model.events import Event, Watchdog
 from vmcore.model.exits import BudgetSpent, DebugExit, Exit, GuestFaulted, Idle, ShutdownRequested
 from vmcore.model.run_state import ShutdownCause, WatchdogAction
@@ -53,6 +53,8 @@ async def run(options: RunOptions) -> int:
         objects=options.objects,
     ) as vm:
         vm.events.listen(_tell_of_watchdog)
+        if options.qmp or options.qmp_on or options.monitors:
+            vm.on_failure = _tell_of_failure
         for label in options.monitors:
             vm.chardevs.serve_monitor(label)
         for label in options.qmp_on:
@@ -68,6 +70,11 @@ def _tell_of_watchdog(event: Event) -> None:
     """What the watchdog action `debug` is about."""
     if isinstance(event, Watchdog) and event.action is WatchdogAction.DEBUG:
         print("watchdog: timer fired", file=sys.stderr, flush=True)
+
+
+def _tell_of_failure(error: DeviceModelError) -> None:
+    """Clients may still look at the machine."""
+    print(*describe(error), "vmcore: the machine has stopped: reset it or quit", sep="\n", file=sys.stderr, flush=True)
 
 
 class _Session:

@@ -8,7 +8,9 @@ import time
 from enum import IntEnum
 from typing import final
 
-__all__ = ["ExitStatus", "StatusLine"]
+from vmcore.model.errors import DeviceModelError
+
+__all__ = ["ExitStatus", "StatusLine", "describe"]
 
 
 class ExitStatus(IntEnum):
@@ -20,6 +22,12 @@ class ExitStatus(IntEnum):
     FAULT = 8
     INTERNAL = 70
     INTERRUPTED = 130
+
+
+def describe(error: DeviceModelError) -> list[str]:
+    """Lines about a device model's failure: what, and its notes."""
+    notes = "\n".join(getattr(error, "__notes__", ())).splitlines()
+    return [f"vmcore: {error}", *(f"  {line}" for line in notes)]
 
 
 @final

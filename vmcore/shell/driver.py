@@ -79,6 +79,8 @@ class Driver:
         @property
         def actions(self) -> Actions: ...
 
+        def _failed_freely(self, error: DeviceModelError) -> None: ...
+
     def __init__(self) -> None:
         self._free = False
         self._idle_for_ever = False
@@ -109,7 +111,10 @@ class Driver:
                 until_ns = self._paced_ns() + PACE_AHEAD_NS
             async with self._lock:
                 if self._free and not self._wanted:
-                    self._after_free_run(await self._run_once(None, until_ns))
+                    try:
+                        self._after_free_run(await self._run_once(None, until_ns))
+                    except DeviceModelError as error:
+                        self._failed_freely(error)
 
     def _after_free_run(self, exit: Exit) -> None:
         match exit:

@@ -1,4 +1,4 @@
-"""What happens to a machine from outside, beside its life cycle: power button, wake-up, NMI, failing hardware.
+"""What happens to a machine from outside, beside its life cycle: power button, keys, wake-up, NMI, failing hardware.
 
 A mixin of `VirtualMachine`, so that these are its methods.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmcore.machine.inputs import MachineCheck
-from vmcore.model.errors import UsageError
+from vmcore.model.errors import DeviceModelError, UsageError
 from vmcore.model.events import MemoryFailureAction
 from vmcore.model.run_state import RunState
 
@@ -43,6 +43,27 @@ class PowerControl:
 
         @property
         def free_running(self) -> bool: ...
+
+    on_failure: Callable[[DeviceModelError], None] | None = None
+    """Gets the error of a device model that failed while the guest ran freely.  Without it that error leaves the
+    machine's block, as a failure nobody knows of.  With it the machine stays open to inspection, in state
+    INTERNAL_ERROR, until it is reset or quit.  In lockstep the error always comes out of the call that drove the guest.
+    """
+
+    def _failed_freely(self, error: DeviceModelError) -> None:
+        if self.on_failure is None:
+            raise error
+        self.on_failure(error)
+
+    async def send_key(self, *keys: str) -> None:
+        """Press keys together (named as QEMU's QKeyCode: "a", "ret", "ctrl", "f1", ...) and release them in reverse
+        order.
+        """
+        async with self.parked() as machine:
+            for key in keys:
+                machine.keyboard.press(key)
+            for key in reversed(keys):
+                machine.keyboard.release(key)
 
     async def powerdown(self) -> None:
         """Press the power button: the guest is asked to switch itself off, and does so if it listens.
