@@ -98,6 +98,8 @@ def contents(layout: PlatformLayout, firmware: Firmware, *, graphic: bool = Fals
         named["etc/reserved-memory-end"] = layout.high_end.to_bytes(8, "little")
     if not graphic and layout.serial:
         named["etc/sercon-port"] = layout.serial[0].base.to_bytes(2, "little")
+    if layout.pvpanic:
+        named["etc/pvpanic-port"] = layout.pvpanic.to_bytes(2, "little")
     if layout.acpi:
         named |= acpi.files(layout) | smbios.files(layout)
     return items | _directory(named)

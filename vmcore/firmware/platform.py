@@ -131,6 +131,8 @@ class PlatformLayout:
     rtc: bool = True
     text_screen: bool = False
     """80x25 text memory at 0xB8000 with a VGA behind it."""
+    pvpanic: int = 0
+    """The port of a panic notifier; 0 where there is none."""
     bios_disk: int = 0x0D00
     """First port of the disk device through which the built-in BIOS reads and writes."""
 

@@ -81,6 +81,10 @@ def _isa_devices(layout: PlatformLayout) -> list[bytes]:
             devices.append(_isa("MOU", "PNP0F13", aml.irq(12)))
     if layout.floppies:
         devices.append(_isa("FDC", "PNP0700", aml.io(0x3F0, 6), aml.io(0x3F7, 1), aml.irq(6), aml.dma(2)))
+    if layout.pvpanic:
+        # The id by which systems know QEMU's pvpanic.
+        resources = aml.name("_CRS", aml.resource_template(aml.io(layout.pvpanic, 1)))
+        devices.append(aml.device("PEVT", aml.name("_HID", aml.string("QEMU0001")), resources))
     for number, port in enumerate(layout.serial, 1):
         unique = aml.name("_UID", aml.integer(number))
         devices.append(_isa(f"COM{number}", "PNP0501", aml.io(port.base, 8), aml.irq(port.irq), more=unique))
