@@ -34,6 +34,7 @@ from vmcore.devices.i6300esb import I6300EsbWatchdog
 from vmcore.devices.i6300esb_pci import I6300Esb
 from vmcore.devices.i8042 import I8042
 from vmcore.devices.ib700 import Ib700
+from vmcore.devices.ich9_chipset import Ich9Chipset
 from vmcore.devices.ich9_lpc import Ich9Lpc, SmiControl
 from vmcore.devices.ide_bus_master import IdeBusMaster
 from vmcore.devices.ide_channel import IdeChannel
@@ -173,7 +174,8 @@ def _ich9(around: Surroundings) -> Device[Any]:
     power = AcpiPm(around.line("sci"), around.clock, around.told("sleep"))
     irqs = {irq: around.line(f"irq{irq}") for irq in (5, 10, 11)}
     inputs = [around.told(f"input{number}") for number in range(8)]
-    bridge: Ich9Lpc = _pci(around).put(Ich9Lpc(power, SmiControl(), irqs, inputs), 31)
+    tco = Tco(around.clock, around.called("expired"))
+    bridge: Ich9Lpc = _pci(around).put(Ich9Lpc(power, SmiControl(), tco, Ich9Chipset(), irqs, inputs), 31)
     return bridge
 
 
@@ -417,6 +419,7 @@ FACTORIES: Mapping[type[Device[Any]], Factory] = {
     PciEcam: Factory(lambda a: PciEcam(_pci(a).bus), 16, (1, 2, 4, 8)),
     Q35Mch: Factory(_q35, 4),
     SmiControl: Factory(lambda a: SmiControl(), 8),
+    Ich9Chipset: Factory(lambda a: Ich9Chipset(), 0x1000),
     Piix3: Factory(
         lambda a: _pci(a).put(Piix3({irq: a.line(f"irq{irq}") for irq in (5, 10, 11)}), 1),
         4,

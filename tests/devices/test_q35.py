@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 from pci_bench import PciBench, Widget
 from workbench import GuestTime
 
 from vmcore.devices.acpi_pm import AcpiPm
+from vmcore.devices.ich9_chipset import Ich9Chipset
 from vmcore.devices.ich9_lpc import Ich9Lpc, SmiControl, route
 from vmcore.devices.pci_ecam import PciEcam
 from vmcore.devices.q35_mch import Q35Mch
+from vmcore.devices.tco import Tco
 from vmcore.hardware import IrqLine
+
+
+def ich9(
+    power: AcpiPm, irqs: Mapping[int, IrqLine] | None = None, inputs: Sequence[Callable[[bool], None]] = ()
+) -> Ich9Lpc:
+    return Ich9Lpc(power, SmiControl(), Tco(power.clock, lambda: None), Ich9Chipset(), irqs or {}, inputs)
 
 
 def test_configuration_space_shows_where_the_register_says() -> None:
@@ -49,7 +59,7 @@ def test_interrupts_reach_both_an_isa_interrupt_and_the_ioapic() -> None:
 
     power = AcpiPm(told("sci"), GuestTime().clock, lambda state: None)
     inputs = [told(f"gsi{16 + number}").set for number in range(8)]
-    bridge = Ich9Lpc(power, SmiControl(), {10: told("irq10"), 11: told("irq11")}, inputs)
+    bridge = ich9(power, {10: told("irq10"), 11: told("irq11")}, inputs)
     bench.bus.lines, bench.bus.route = bridge.pirqs, route
     bench.put(bridge, 31)
     widget, own = bench.put(Widget(), 2), bench.put(Widget(), 31, 2)
@@ -66,7 +76,7 @@ def test_interrupts_reach_both_an_isa_interrupt_and_the_ioapic() -> None:
 def test_the_ports_of_power_management_need_their_enable() -> None:
     bench = PciBench()
     power = AcpiPm(IrqLine.unconnected("sci"), GuestTime().clock, lambda state: None)
-    bridge = bench.put(Ich9Lpc(power, SmiControl()), 31)
+    bridge = bench.put(ich9(power), 31)
     bridge.config_write(0x40, 0x600, 4)
     assert bench.ports.at(0x600) is None
     bridge.config_write(0x44, 0x80, 1)
@@ -76,3 +86,23 @@ def test_the_ports_of_power_management_need_their_enable() -> None:
     bridge.config_write(0x40, 0xB000, 4)
     assert bench.ports.at(0x600) is None
     assert bench.ports.at(0xB022) is not None
+
+
+def test_the_watchdog_is_among_those_ports_and_obeys_a_register_in_memory() -> None:
+    bench = PciBench()
+    power = AcpiPm(IrqLine.unconnected("sci"), GuestTime().clock, lambda state: None)
+    bridge = bench.put(ich9(power), 31)
+    bridge.config_write(0x40, 0x600, 4)
+    bridge.config_write(0x44, 0x80, 1)
+    bench.ports.write(0x672, 25, 2)
+    assert bridge.tco.TCO_TMR == 25
+    assert bench.decoder.shown == []
+    bridge.config_write(0xF0, 0xFED1_C001, 4)
+    assert [(base, size) for base, size, _ in bench.decoder.shown] == [(0xFED1_F000, 0x1000)]
+    bridge.chipset.mmio_write(0x410, 0x20, 4)
+    assert bridge.chipset.no_reboot
+    saved = bridge.save()
+    bridge.reset()
+    assert bench.decoder.shown == []
+    bridge.restore(saved)
+    assert len(bench.decoder.shown) == 1

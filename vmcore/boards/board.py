@@ -143,8 +143,8 @@ class Board(ABC):
         self.standby: tuple[Device[Any], ...] = ()
         """Devices that keep their power while the machine sleeps."""
         self.kept: list[Device[Any]] = []
-        """Devices that a sleep leaves as they are, because firmware, which is said to set them up again, does not: those
-        that decide what memory shows (it goes on in the copy of itself that it had in RAM), and the IDE adapter."""
+        """Devices that a sleep leaves as they are, because stock firmware does not set them up again: what decides what
+        memory shows (it goes on in the copy of itself that it had in RAM), and the IDE adapter."""
         self.watchdogs: list[Watchdog] = []
         """Timers that do something about a guest that hangs."""
         self.uarts: list[Serial16550] = []

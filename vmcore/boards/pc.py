@@ -74,6 +74,7 @@ from vmcore.firmware.acpi.pci_hotplug import EVENT as PCI_EVENT
 from vmcore.firmware.boot_image import BootImage
 from vmcore.firmware.fw_cfg import Firmware
 from vmcore.firmware.platform import PlatformLayout, SerialPort
+from vmcore.hardware import Device
 from vmcore.hardware.clock import Timer
 from vmcore.hardware.decoding import Accessors, Claim, Registers
 from vmcore.hardware.irq import IrqLine, SharedLine
@@ -269,8 +270,8 @@ class PcBoard(Board):
                 apic_id=self.layout.topology.apic_id(index),
                 bsp=index == 0,
                 acknowledge_extint=self.pic.acknowledge,
-                on_nmi=self._signal(index, cpu.nmi),
-                on_init=self._signal(index, cpu.init),
+                on_nmi=self.signal(index, cpu.nmi),
+                on_init=self.signal(index, cpu.init),
                 on_startup=self._startup(index),
                 on_task_priority=self._set_cr8(index),
                 on_base=self._apic_moved,
@@ -321,7 +322,9 @@ class PcBoard(Board):
 
         return pin
 
-    def _signal(self, index: int, deliver: Callable[[], None]) -> Callable[[], None]:
+    def signal(self, index: int, deliver: Callable[[], None]) -> Callable[[], None]:
+        """What tells a vCPU of something by `deliver`."""
+
         def signal() -> None:
             deliver()
             self.services.notice(index)

@@ -13,15 +13,18 @@ from vmcore.boards.pc import PCI_MEMORY_END, PcBoard
 from vmcore.boards.pci_setup import set_up
 from vmcore.boards.sata import build_sata
 from vmcore.buses.pci import PciBus
-from vmcore.devices.ich9_lpc import ACPI_CONTROL, ACPI_ENABLE, PIRQS, PM_BASE, Ich9Lpc, SmiControl, route
+from vmcore.devices.ich9_chipset import Ich9Chipset
+from vmcore.devices.ich9_lpc import ACPI_CONTROL, ACPI_ENABLE, PIRQS, PM_BASE, ROOT_COMPLEX, Ich9Lpc, SmiControl, route
 from vmcore.devices.pci_ecam import PciEcam
 from vmcore.devices.q35_mch import PAM, PCIEXBAR, Q35Mch
+from vmcore.devices.tco import Tco
 from vmcore.firmware.platform import PlatformLayout
 
 __all__ = ["Q35Board", "q35_layout"]
 
 ECAM: Final = 0xB000_0000
 CPU_HOTPLUG: Final = 0xCD8
+CHIPSET: Final = 0xFED1_C000
 LPC: Final = 31
 FIRST_INPUT: Final = 16
 ROUTES: Final = (10, 10, 11, 11, 10, 10, 11, 11)
@@ -53,11 +56,23 @@ class Q35Board(PcBoard):
         self.pam = self.mch, PAM
 
     def build_power_function(self) -> None:
-        smi = SmiControl()
+        services = self.services
+        smi, chipset = SmiControl(), Ich9Chipset()
         self.add("/machine/smi", smi)
+        self.add("/machine/chipset", chipset)
+        tco = Tco(
+            services.clock,
+            services.watchdog_expired,
+            on_nmi=self.signal(0, services.cpus[0].nmi),
+            no_reboot=lambda: chipset.no_reboot,
+        )
+        self.add("/machine/tco", tco)
+        self.watchdogs.append(tco)
         self.lpc = Ich9Lpc(
             self.power,
             smi,
+            tco,
+            chipset,
             irqs={number: shared.input("pirq") for number, shared in self.shared_irqs.items()},
             inputs=[self.ioapic.input(FIRST_INPUT + number) for number in range(len(PIRQS))],
         )
@@ -76,6 +91,7 @@ class Q35Board(PcBoard):
         self.mch.config_write(PCIEXBAR, layout.ecam | 1, 4)
         self.lpc.config_write(PM_BASE, layout.pm1_event, 4)
         self.lpc.config_write(ACPI_CONTROL, ACPI_ENABLE, 1)
+        self.lpc.config_write(ROOT_COMPLEX, CHIPSET | 1, 4)
         for register, irq in zip(PIRQS, ROUTES, strict=True):
             self.lpc.config_write(register, irq, 1)
             self.set_level(irq)

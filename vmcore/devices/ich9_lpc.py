@@ -1,6 +1,8 @@
-"""The LPC bridge of the ICH9: routes of PCI interrupts, and where the power management ports are.
+"""The LPC bridge of the ICH9: routes of PCI interrupts, and where the ports of power management and watchdog and the
+chipset configuration registers are.
 
-Source: Intel ICH9 data sheet 316972, section 13.1 (configuration registers) and 13.8.3 (power management ports).
+Source: Intel ICH9 data sheet 316972, section 13.1 (configuration registers), 13.8.3 (power management ports) and 13.9
+(TCO).
 
 System management mode is not there: SMI_EN says from the start that writes to the APM port make SMIs, by which
 firmware knows that somebody else has taken care of it.
@@ -16,17 +18,31 @@ from attrs import define, field, frozen
 from vmcore.buses.pci import PciFunction, PciFunctionState, PciHeader, Space, Window
 from vmcore.buses.pci_config import Command
 from vmcore.devices.acpi_pm import AcpiPm
+from vmcore.devices.ich9_chipset import PAGE, PAGE_SIZE, Ich9Chipset
 from vmcore.devices.piix3 import NOT_ROUTED, ROUTABLE
+from vmcore.devices.tco import Tco
 from vmcore.hardware import Device, IrqLine, Register, SharedLine
 
-__all__ = ["ACPI_CONTROL", "PIRQS", "PM_BASE", "Ich9Lpc", "Ich9LpcState", "SmiControl", "SmiControlState", "route"]
+__all__ = [
+    "ACPI_CONTROL",
+    "PIRQS",
+    "PM_BASE",
+    "ROOT_COMPLEX",
+    "Ich9Lpc",
+    "Ich9LpcState",
+    "SmiControl",
+    "SmiControlState",
+    "route",
+]
 
 PIRQS: Final = (0x60, 0x61, 0x62, 0x63, 0x68, 0x69, 0x6A, 0x6B)
 """Registers that route PIRQA to PIRQH to ISA interrupts (13.1.14)."""
 PM_BASE: Final = 0x40
 ACPI_CONTROL: Final = 0x44
 ACPI_ENABLE: Final = 0x80
-FIXED, GPE0, SMI = (0x00, 0x0C), (0x20, 4), (0x30, 8)
+ROOT_COMPLEX: Final = 0xF0
+"""RCBA (13.1.35): bit 0 lets 16 KiB of chipset configuration registers be decoded."""
+FIXED, GPE0, SMI, TCO = (0x00, 0x0C), (0x20, 4), (0x30, 8), (0x60, 0x20)
 """What is decoded at the base: offset and ports."""
 ON_BOARD: Final = 25
 """Devices from here on are the ICH9's own."""
@@ -86,6 +102,8 @@ class Ich9Lpc(PciFunction[Ich9LpcState]):
 
     pm: AcpiPm
     smi: SmiControl
+    tco: Tco
+    chipset: Ich9Chipset
     irqs: Mapping[int, IrqLine] = field(factory=dict)
     """A line of its own to each routable ISA interrupt."""
     inputs: Sequence[Callable[[bool], None]] = ()
@@ -93,6 +111,7 @@ class Ich9Lpc(PciFunction[Ich9LpcState]):
     pirqs: Sequence[SharedLine] = field(init=False)
     _levels: int = field(init=False, default=0)
     _windows: list[tuple[int, Window]] = field(init=False, factory=list)
+    _chipset_window: Window = field(init=False)
 
     PCI = PciHeader(
         vendor=0x8086,
@@ -115,9 +134,13 @@ class Ich9Lpc(PciFunction[Ich9LpcState]):
         for offset in PIRQS:
             config.set(offset, 1, NOT_ROUTED)
             config.allow(offset, 1, 0x8F)
-        for (at, count), device, first in ((FIXED, self.pm, 0), (GPE0, self.pm, 0x20), (SMI, self.smi, 0)):
+        parts = (FIXED, self.pm, 0), (GPE0, self.pm, 0x20), (SMI, self.smi, 0), (TCO, self.tco, 0)
+        for (at, count), device, first in parts:
             window = self.add_window(Space.IO, None, count, device=device, offset=first, gated=False)
             self._windows.append((at, window))
+        config.set(ROOT_COMPLEX, 4, 0)
+        config.allow(ROOT_COMPLEX, 4, 0xFFFF_C001)
+        self._chipset_window = self.add_window(Space.MEMORY, None, PAGE_SIZE, device=self.chipset, gated=False)
         self.pirqs = [
             SharedLine(IrqLine(self._input(number), f"PIRQ{letter}")) for number, letter in enumerate("ABCDEFGH")
         ]
@@ -148,7 +171,7 @@ class Ich9Lpc(PciFunction[Ich9LpcState]):
         """Routes may have changed, or the ports have moved."""
         if offset & ~3 in (0x60, 0x68):
             self._route()
-        if offset & ~3 in (PM_BASE, ACPI_CONTROL):
+        if offset & ~3 in (PM_BASE, ACPI_CONTROL, ROOT_COMPLEX):
             self._place()
 
     def _place(self) -> None:
@@ -156,6 +179,8 @@ class Ich9Lpc(PciFunction[Ich9LpcState]):
         shown = self.config.data[ACPI_CONTROL] & ACPI_ENABLE and base
         for at, window in self._windows:
             self.move(window, base=base + at if shown else None)
+        root = self.config.get(ROOT_COMPLEX, 4)
+        self.move(self._chipset_window, base=(root & 0xFFFF_C000) + PAGE if root & 1 else None)
 
     def reset(self) -> None:
         """Nothing routed, no ports.  The inputs keep their levels: those are others' outputs."""
