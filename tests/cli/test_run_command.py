@@ -341,3 +341,57 @@ def test_a_debug_console_and_a_port_on_devices(image: Callable[[bytes], Path], t
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
     assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (b"H", b"i")
+
+
+FAILS = """
+import sys
+from vmcore.boards import added
+from vmcore.cli import main
+
+def broken(action):
+    raise ZeroDivisionError("no model is perfect")
+
+added.GuestCrashloaded = broken
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command line with a mistake in a device model: pvpanic fails when the guest hands over to its crash kernel."""
+CRASHLOADED = bytes.fromhex("ba 05 05 b0 02 ee eb fe")
+
+
+def test_clients_look_at_a_machine_whose_device_failed(image: Callable[[bytes], Path], tmp_path: Path) -> None:
+    path = tmp_path / "qmp"
+    command = [sys.executable, "-c", FAILS, "run", "--flat", image(CRASHLOADED), "--device", "pvpanic"]
+    command += ["--memory", "1M", "--qmp", f"unix:{path}", "-S"]
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE) as process:
+        try:
+            qmp = Qmp(path)
+            assert qmp("cont") == {"return": {}}
+            while qmp.events[-1:] != ["STOP"]:
+                status = qmp("query-status")["return"]
+            assert status == {"running": False, "status": "internal-error"}
+            assert qmp("cont")["error"] == {
+                "class": "GenericError",
+                "desc": "Resetting the Virtual Machine is required",
+            }
+            registers = qmp("human-monitor-command", command_line="info registers")["return"]
+            assert "EDX=00000505" in str(registers)
+            qmp("system_reset")
+            assert qmp.events == ["RESET"]
+            assert qmp("query-status")["return"] == {"running": False, "status": "prelaunch"}
+            assert qmp("quit") == {"return": {}}
+            qmp.close()
+            assert process.wait(30) == 0
+            assert process.stderr is not None
+            said = process.stderr.read().decode()
+        finally:
+            process.kill()
+    assert said.startswith("vmcore: device model failed: /machine/peripheral-anon/device0")
+    assert "Traceback" not in said
+    assert said.endswith("vmcore: the machine has stopped: reset it or quit\n")
+
+
+def test_a_device_that_fails_ends_a_run_without_clients(image: Callable[[bytes], Path]) -> None:
+    command = [sys.executable, "-c", FAILS, "run", "--flat", str(image(CRASHLOADED)), "--device", "pvpanic"]
+    result = subprocess.run(command, capture_output=True, timeout=60)
+    assert result.returncode == 70
+    assert result.stderr.startswith(b"vmcore: device model failed: /machine/peripheral-anon/device0")

@@ -7,9 +7,9 @@ import trio
 from attrs import define, frozen
 from exchange import execute, refusal
 
-from vmcore import DeviceModelError, FlatImage, VirtualMachine
+from vmcore import DeviceModelError, FlatImage, RunState, UsageError, VirtualMachine
 from vmcore.hardware import Device, Register
-from vmcore.model.events import Event
+from vmcore.model.events import Event, Stop
 
 TOUCH = FlatImage(bytes.fromhex("ba 00 03 b0 42 ee eb fe"))  # mov dx, 300h; mov al, 42h; out dx, al; jmp $
 
@@ -39,12 +39,17 @@ class Fragile(Device[FragileState]):
         pass
 
 
+def put_fragile(vm: VirtualMachine) -> None:
+    """Put it at port 300h."""
+    board, device = vm.peek().board, Fragile()
+    board.add("/machine/peripheral/fragile", device)
+    board.connect_ports(board.ports.claim(0x300, 1, device, "fragile"))
+
+
 @pytest.mark.conformance("RunState.internal-error", "STOP", "RunState.prelaunch")
 async def test_a_device_that_fails_leads_to_an_internal_error_that_a_reset_ends() -> None:
     async with VirtualMachine(memory="1M", flat=TOUCH) as vm:
-        board, device = vm.peek().board, Fragile()
-        board.add("/machine/peripheral/fragile", device)
-        board.connect_ports(board.ports.claim(0x300, 1, device, "fragile"))
+        put_fragile(vm)
         with vm.events.subscribe(Event) as events:
             with pytest.raises(DeviceModelError, match="/machine/peripheral/fragile"):
                 await vm.run(instructions=100)
@@ -55,6 +60,32 @@ async def test_a_device_that_fails_leads_to_an_internal_error_that_a_reset_ends(
         assert await refusal(vm, "cont") == ("GenericError", "Resetting the Virtual Machine is required")
         await execute(vm, "system_reset")
         assert (await execute(vm, "query-status"))["status"] == "prelaunch"
+
+
+async def test_such_a_failure_of_a_guest_that_runs_freely_leaves_the_block_unless_somebody_is_told() -> None:
+    async def run() -> None:
+        async with VirtualMachine(memory="1M", flat=TOUCH) as vm:
+            put_fragile(vm)
+            await vm.start()
+            await trio.sleep_forever()
+
+    with pytest.raises(DeviceModelError, match="/machine/peripheral/fragile"):
+        await run()
+    told: list[DeviceModelError] = []
+    async with VirtualMachine(memory="1M", flat=TOUCH) as vm:
+        put_fragile(vm)
+        vm.on_failure = told.append
+        for count in (1, 2):
+            async with vm.events.expect(Stop):
+                await vm.start()
+            assert len(told) == count
+            assert (await execute(vm, "query-status"))["status"] == "internal-error"
+            assert vm.cpu.rdx & 0xFFFF == 0x300, "it can be looked at"
+            with pytest.raises(UsageError, match="reset it first"):
+                await vm.cont()
+            await vm.reset()
+            assert vm.state is RunState.PRELAUNCH
+    assert told[0].device == "/machine/peripheral/fragile"
 
 
 @pytest.mark.conformance("inject-nmi")
