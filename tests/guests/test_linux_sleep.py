@@ -110,7 +110,7 @@ async def test_seabios_wakes_linux_and_its_disk_works(
             board=board,
             firmware=stock.PC,
             kernel=generic_kernel,
-            initrd=initramfs(script, kernel=generic_kernel, modules=["ata_piix", "sd_mod"]),
+            initrd=initramfs(script, kernel=generic_kernel, modules=["ata_piix", "ahci", "sd_mod"]),
             append="console=ttyS0 panic=-1",
             memory="256M",
             cpus=cpus,

@@ -32,7 +32,7 @@ exec /bin/busybox sh
 MODULES = {"ib700": ["ib700wdt"], "i6300esb": ["i6300esb"], "tco": ["lpc_ich", "iTCO_wdt"]}
 GREETINGS = {
     "ib700": b"ib700wdt: WDT driver for IB700",
-    "i6300esb": b"i6300ESB timer 0000:00:02.0: initialized",
+    "i6300esb": b"i6300ESB timer 0000:00:03.0: initialized",
     "tco": b"iTCO_wdt iTCO_wdt.1.auto: initialized. heartbeat=30 sec",
 }
 SEQUENCES = {

@@ -56,6 +56,7 @@ from vmcore.devices.pci_host import PciHost
 from vmcore.devices.pci_hotplug import PORTS as PCI_HOTPLUG_PORTS
 from vmcore.devices.pic8259 import Pic8259
 from vmcore.devices.piix3 import PIRQ, ROUTABLE, Piix3
+from vmcore.devices.piix3_ide import Piix3Ide
 from vmcore.devices.piix4_pm import PM_BASE, PM_ENABLE, Piix4Pm
 from vmcore.devices.pit8254 import Pit8254
 from vmcore.devices.port92 import Port92
@@ -703,6 +704,8 @@ class PcBoard(Board):
     adapter_path = "/pci@i0cf8/ide@1,1/drive@{0}/disk@{1}"
     """How firmware calls a drive on the adapter, by channel, number there, and place."""
     isa_path = "/pci@i0cf8/isa@1"
+    ide: Piix3Ide | None = None
+    """The IDE adapter, where that is what there is."""
 
     def build_adapter(self) -> None:
         """The adapter of the hard disks and CD-ROM drives."""
