@@ -7,9 +7,9 @@ import trio
 from attrs import define, frozen
 from exchange import execute, refusal
 
-from vmcore import DeviceModelError, FlatImage, RunState, UsageError, VirtualMachine
+from vmcore import DeviceModelError, FlatImage, RunState, ShutdownCause, UsageError, VirtualMachine
 from vmcore.hardware import Device, Register
-from vmcore.model.events import Event, Stop
+from vmcore.model.events import Event, Resume, Shutdown, Stop
 
 TOUCH = FlatImage(bytes.fromhex("ba 00 03 b0 42 ee eb fe"))  # mov dx, 300h; mov al, 42h; out dx, al; jmp $
 
@@ -63,14 +63,18 @@ async def test_a_device_that_fails_leads_to_an_internal_error_that_a_reset_ends(
 
 
 async def test_such_a_failure_of_a_guest_that_runs_freely_leaves_the_block_unless_somebody_is_told() -> None:
+    said: list[Event] = []
+
     async def run() -> None:
         async with VirtualMachine(memory="1M", flat=TOUCH) as vm:
             put_fragile(vm)
+            vm.events.listen(said.append)
             await vm.start()
             await trio.sleep_forever()
 
     with pytest.raises(DeviceModelError, match="/machine/peripheral/fragile"):
         await run()
+    assert said == [Resume(), Stop(), Shutdown(False, ShutdownCause.HOST_ERROR)]
     told: list[DeviceModelError] = []
     async with VirtualMachine(memory="1M", flat=TOUCH) as vm:
         put_fragile(vm)

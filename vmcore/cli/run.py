@@ -53,7 +53,7 @@ async def run(options: RunOptions) -> int:
         objects=options.objects,
     ) as vm:
         vm.events.listen(_tell_of_watchdog)
-        if options.qmp or options.qmp_on or options.monitors:
+        if options.has_clients:
             vm.on_failure = _tell_of_failure
         for label in options.monitors:
             vm.chardevs.serve_monitor(label)

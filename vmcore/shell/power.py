@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from vmcore.machine.inputs import MachineCheck
 from vmcore.model.errors import DeviceModelError, UsageError
-from vmcore.model.events import MemoryFailureAction
-from vmcore.model.run_state import RunState
+from vmcore.model.events import Event, MemoryFailureAction, Shutdown
+from vmcore.model.run_state import RunState, ShutdownCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,8 @@ class PowerControl:
 
         def _was_reset(self, slept: bool) -> None: ...
 
+        def announce(self, event: Event) -> None: ...
+
         def parked(self) -> AbstractAsyncContextManager[Machine]: ...
 
         @property
@@ -46,12 +48,14 @@ class PowerControl:
 
     on_failure: Callable[[DeviceModelError], None] | None = None
     """Gets the error of a device model that failed while the guest ran freely.  Without it that error leaves the
-    machine's block, as a failure nobody knows of.  With it the machine stays open to inspection, in state
-    INTERNAL_ERROR, until it is reset or quit.  In lockstep the error always comes out of the call that drove the guest.
+    machine's block, and clients are told that the host shuts the machine down.  With it the machine stays open to
+    inspection, in state INTERNAL_ERROR, until it is reset or quit.  In lockstep the error always comes out of the call
+    that drove the guest.
     """
 
     def _failed_freely(self, error: DeviceModelError) -> None:
         if self.on_failure is None:
+            self.announce(Shutdown(False, ShutdownCause.HOST_ERROR))
             raise error
         self.on_failure(error)
 
