@@ -68,7 +68,7 @@ def _plan_board(config: MachineConfig, model: CpuModel) -> PlatformLayout:
         screen=has_screen(config),
         floppies=any(disk.is_floppy for disk in config.drives),
     )
-    ports = [device.properties["ioport"] for device in config.devices if device.model == "pvpanic"]
+    ports = [int(device.properties["ioport"]) for device in config.devices if device.model == "pvpanic"]
     layout = evolve(layout, pvpanic=ports[0] if ports else 0)
     return q35_layout(layout) if config.board == "q35" else layout
 
