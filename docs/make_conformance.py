@@ -116,7 +116,6 @@ WAITS: Final[dict[str, str]] = {
     "GuestPanicInformationType.s390": _ARCHITECTURES,
     "GuestPanicInformation.s390": _ARCHITECTURES,
     "ShutdownCause.host-ui": "a window of its own",
-    "NotifyVmexitOption.*": "a host's hypervisor under the guest: it is an option of KVM, and no command takes it",
 }
 """Name, or pattern of names -> what it waits for."""
 

@@ -21,7 +21,7 @@ from vmcore.model.command_line import OPTIONS, Option
 from vmcore.model.errors import ConfigError, UsageError
 from vmcore.model.keyed import typed
 from vmcore.model.qom import MemoryBackendProperties, ObjectOptions
-from vmcore.model.run_state import RebootAction, ShutdownAction
+from vmcore.model.run_state import NotifyVmexitOption, RebootAction, ShutdownAction
 from vmcore.shell.migration import DEFER, check_incoming
 
 __all__ = ["DemoOptions", "RunOptions", "parse"]
@@ -151,6 +151,7 @@ def _run_options(given: _Given) -> RunOptions:
     for name, accel in (("board.accel", board.get("accel")), ("accel", given.accel)):
         if accel is not None and "tcg" not in accel.split(",")[0].split(":"):
             raise ConfigError(name, accel, "tcg")
+    told = dict(part.partition("=")[::2] for part in (given.accel or "").split(",")[1:])
     wiring, devices = _wiring(given, has_ports=board["type"] != "none")
     limit = None if given.max_instructions is None else _number("max-instructions", given.max_instructions)
     if limit is not None and (wiring.qmp or wiring.qmp_on or wiring.monitors):
@@ -194,6 +195,7 @@ def _run_options(given: _Given) -> RunOptions:
         flat=_flat(given),
         serials=wiring.serials,
         devices=devices,
+        notify_vmexit=told.get("notify-vmexit", NotifyVmexitOption.RUN),
         seed=0 if given.seed is None else _number("seed", given.seed),
         rtc=_rtc(given),
         no_reboot=given.no_reboot or action["reboot"] == RebootAction.SHUTDOWN,

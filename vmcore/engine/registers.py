@@ -54,6 +54,8 @@ class RunExit(IntEnum):
     """A callback raised; never seen, since `run()` raises that exception."""
     INTERNAL = 10
     """The engine met something that it does not know."""
+    STUCK = 11
+    """Delivering an exception raises another without end (#AC in a handler's own entry): only a reset helps."""
 
 
 class Activity(IntEnum):
@@ -63,6 +65,10 @@ class Activity(IntEnum):
     HALTED = 1
     WAIT_SIPI = 2
     SHUTDOWN = 3
+    STUCK = 4
+    """Ours: the processor delivers exceptions without end, and nothing but a reset gets it out (SDM Vol. 3A 6.15,
+    #AC while #AC is delivered).
+    """
 
 
 class Flags(IntFlag):

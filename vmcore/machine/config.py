@@ -33,7 +33,7 @@ from vmcore.machine.numa import NumaOption
 from vmcore.machine.plug_dimm import DIMM, DIMM_PROPERTIES
 from vmcore.machine.topology import arrange
 from vmcore.model.errors import CommandError, ConfigError
-from vmcore.model.run_state import PanicAction, WatchdogAction
+from vmcore.model.run_state import NotifyVmexitOption, PanicAction, WatchdogAction
 from vmcore.model.units import GIB, KIB, MIB, format_size, parse_instant, parse_size
 
 __all__ = [
@@ -313,6 +313,12 @@ def _panic_action(value: object) -> PanicAction:
     return PanicAction(str(value))
 
 
+def _notify_vmexit(value: object) -> NotifyVmexitOption:
+    if value not in tuple(NotifyVmexitOption):
+        raise ConfigError("notify_vmexit", value, "one of " + ", ".join(NotifyVmexitOption))
+    return NotifyVmexitOption(str(value))
+
+
 def _watchdog_action(value: object) -> WatchdogAction:
     if value not in tuple(WatchdogAction):
         raise ConfigError("watchdog_action", value, "one of " + ", ".join(WatchdogAction))
@@ -402,6 +408,10 @@ class MachineConfig:
     """What a panic that the guest reports does."""
     watchdog_action: WatchdogAction = field(default=WatchdogAction.RESET, converter=_watchdog_action)
     """What an expired watchdog does."""
+    notify_vmexit: NotifyVmexitOption = field(default=NotifyVmexitOption.RUN, converter=_notify_vmexit)
+    """What becomes of a guest one of whose vCPUs delivers exceptions without end, so that no event reaches it any
+    more: "internal-error" stops the machine in that state; with "run" and "disable" that vCPU alone stands still, as a
+    processor does."""
     instruction_ns: int = 1
     """Guest time that one instruction takes, in nanoseconds."""
     quantum_ns: int = 50_000

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Final, Self, TypeVar, final
 
+from attrs import frozen
+
 from vmcore.block.graph import BlockGraph
 from vmcore.boards.board import Board, BoardServices
 from vmcore.engine import Cpu, PhysicalMemory
@@ -47,7 +49,7 @@ from vmcore.machine.state import MachineState, MachineStatistics
 from vmcore.model.errors import DeviceModelError, UsageError
 from vmcore.model.events import Event
 from vmcore.model.exits import Exit
-from vmcore.model.run_state import RebootAction, ShutdownAction
+from vmcore.model.run_state import NotifyVmexitOption, RebootAction, ShutdownAction
 
 __all__ = ["CONTAINERS", "Machine", "MachineStatistics", "configured_actions"]
 
@@ -58,6 +60,13 @@ CONTAINERS: Final = ("/machine/peripheral", "/machine/peripheral-anon", "/object
 
 EVENTS_KEPT: Final = 10_000
 """Events that wait in the outbox at most; older ones give way."""
+
+
+@frozen
+class Accelerator:
+    """What executes the guest, as the object tree shows it.  notify_vmexit: as in the configuration."""
+
+    notify_vmexit: NotifyVmexitOption
 
 
 def configured_actions(config: MachineConfig) -> Actions:
@@ -136,6 +145,7 @@ class Machine(InputDoor, MachineState):
         """Every part of the machine by its path."""
         for path in CONTAINERS:
             self.tree.container(path)
+        self.tree.add("/machine/accel", Accelerator(self.config.notify_vmexit))
         for index, cpu in enumerate(self.cpus[: self.config.cpus]):
             self.tree.add(f"/machine/cpus/cpu{index}", cpu)
         self.serial: Final = tuple(

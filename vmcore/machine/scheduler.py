@@ -72,6 +72,8 @@ class CutReason(IntEnum):
     """`interrupt` was called, from a device or a timer."""
     SHUTDOWN = auto()
     """A vCPU shut down after a triple fault."""
+    STUCK = auto()
+    """A vCPU delivers exceptions without end."""
     BREAKPOINT = auto()
     WATCHPOINT = auto()
 
@@ -101,6 +103,7 @@ class SchedulerState:
 
 _CUTS: Final = {
     RunExit.SHUTDOWN: CutReason.SHUTDOWN,
+    RunExit.STUCK: CutReason.STUCK,
     RunExit.BREAKPOINT: CutReason.BREAKPOINT,
     RunExit.WATCHPOINT: CutReason.WATCHPOINT,
 }

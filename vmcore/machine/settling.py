@@ -38,6 +38,7 @@ from vmcore.model.exits import (
 )
 from vmcore.model.run_state import (
     GuestPanicAction,
+    NotifyVmexitOption,
     PanicAction,
     RebootAction,
     RunState,
@@ -70,6 +71,8 @@ class Settling(MachineParts):
                 return Idle(cut.until_ns)
             case CutReason.SHUTDOWN:
                 return self._triple_fault(cut.cpu, stop_on_reset)
+            case CutReason.STUCK:
+                return self._stuck(cut.cpu)
             case CutReason.BREAKPOINT:
                 return Breakpoint(cut.cpu, self._pc(cut.cpu))
             case CutReason.WATCHPOINT:
@@ -169,6 +172,13 @@ class Settling(MachineParts):
         if not self.board.resets_after_triple_fault:
             return self._switch_off(GuestFaulted(index, self._pc(index)))
         return self._guest_reset(stop_on_reset)
+
+    def _stuck(self, index: int) -> Exit | None:
+        """A vCPU lets no event in any more.  Guest time goes on without it, unless that is to be an error."""
+        if self.config.notify_vmexit is NotifyVmexitOption.INTERNAL_ERROR:
+            return self._pause(RunState.INTERNAL_ERROR)
+        self._scheduler.rest(index)
+        return None
 
     def _guest_reset(self, stop_on_reset: bool) -> Exit | None:
         if self.actions.reboot is RebootAction.SHUTDOWN:

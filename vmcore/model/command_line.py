@@ -163,8 +163,9 @@ OPTIONS: Final = (
     ),
     Option(
         name="accel",
-        metavar="tcg",
-        help="what executes the guest; only emulation, which QEMU calls tcg, is possible",
+        metavar="tcg[,notify-vmexit=run|internal-error|disable]",
+        help="what executes the guest; only emulation, which QEMU calls tcg, is possible. "
+        "notify-vmexit=internal-error: the machine stops in that state when a vCPU delivers exceptions without end",
     ),
     Option(
         name="object",

@@ -191,7 +191,7 @@ class GuestPanicAction(StrEnum):
 
 @enum
 class NotifyVmexitOption(StrEnum):
-    """What a host's hypervisor does when a guest hogs a processor without letting events in."""
+    """What is done about a processor that lets no event in any more."""
 
     RUN = "run"
     INTERNAL_ERROR = "internal-error"

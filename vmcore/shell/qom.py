@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
@@ -135,7 +135,8 @@ class ObjectModel:
             if not any(found.name == name for found in tree.properties(node.path)):
                 raise self._missing(node, name)
             value = tree.get(node.path, name)
-            return value.value if isinstance(value, Enum) else value
+            # Text is text: values of the model's enumerations stay what they are.
+            return value.value if isinstance(value, Enum) and not isinstance(value, StrEnum) else value
 
     async def set(self, path: str, name: str, value: Any) -> None:
         """Set a property that may be set while the machine exists."""

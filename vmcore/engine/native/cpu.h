@@ -193,9 +193,9 @@ enum : u32 {
 };
 enum class RunExit : u8 {
     BUDGET, STOP, HALT, SHUTDOWN /* triple fault */, YIELD /* PAUSE with several vCPUs */, WAIT /* waits for SIPI */,
-    BREAK, BREAKPOINT, WATCHPOINT, ERROR, INTERNAL,
+    BREAK, BREAKPOINT, WATCHPOINT, ERROR, INTERNAL, STUCK /* exceptions without end */,
 };
-enum class Activity : u8 { ACTIVE, HALTED, WAIT_SIPI, SHUTDOWN };
+enum class Activity : u8 { ACTIVE, HALTED, WAIT_SIPI, SHUTDOWN, STUCK };
 
 enum Vectors : u8 {
     EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, EXC_CSO, EXC_TS, EXC_NP, EXC_SS, EXC_GP,

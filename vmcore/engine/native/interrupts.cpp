@@ -217,7 +217,7 @@ void deliver_all(Cpu &cpu, Event e) {
             if (f.vector == EXC_PF) cpu.cr2 = f.address;
             u8 first = event_is_exception ? e.vector : u8(EXC_NMI);
             if (first == EXC_DF || nested == kHopeless) {
-                cpu.activity = Activity::SHUTDOWN;
+                cpu.activity = first == EXC_DF ? Activity::SHUTDOWN : Activity::STUCK;
                 cpu.in_delivery = cpu.delivery_ext = 0;
                 attention(cpu);
                 return;

@@ -154,7 +154,8 @@ int set_special(PyObject *o, PyObject *value, void *closure) {
     switch (which) {
     case RFLAGS: max = 0x3fffff; break;
     case XFSW: max = 0xffff; break;
-    case CPL: case ACTIVITY: max = 3; break;
+    case CPL: max = 3; break;
+    case ACTIVITY: max = 4; break;
     case CR8: max = 15; break;
     case TSC: case CR0: case CR3: case CR4: case EFER: case DR0: case DR1: case DR2: case DR3: case DR6: case DR7: break;
     default: PyErr_Format(PyExc_AttributeError, "%s cannot be set", name); return -1;
@@ -426,7 +427,7 @@ PyObject *cpu_set_state(PyObject *o, PyObject *dict) {
         values.reserve(256 + FIELDS);
         for (const StateField &f : state_fields) {
             u64 max = f.size == 8 ? ~u64(0) : (u64(1) << 8 * f.size) - 1, v;
-            if (f.offset == offsetof(Cpu, cpl) || f.offset == offsetof(Cpu, activity)) max = 3;
+            if (f.offset == offsetof(Cpu, cpl) || f.offset == offsetof(Cpu, activity)) max = f.offset == offsetof(Cpu, cpl) ? 3 : 4;
             if (f.offset == offsetof(Cpu, fpu.top)) max = 7;
             if (f.offset == offsetof(Cpu, ns_shift) || f.offset == offsetof(Cpu, tsc_shift)) max = 63;
             if (f.count == 0) {

@@ -320,6 +320,7 @@ bool turn(Cpu &cpu, RunExit *exit) {
     if (UNLIKELY(cpu.activity != Activity::ACTIVE)) {
         cpu.link = nullptr;
         if (cpu.activity == Activity::SHUTDOWN) return *exit = RunExit::SHUTDOWN, true;
+        if (cpu.activity == Activity::STUCK) return *exit = RunExit::STUCK, true;
         if (cpu.activity == Activity::WAIT_SIPI) {
             if (pending & PEND_INIT) {
                 deliver_pending(cpu, PEND_INIT);
