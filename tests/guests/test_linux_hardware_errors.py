@@ -74,6 +74,7 @@ async def test_linux_is_told_of_what_clients_do_and_they_of_what_it_does(
             assert await qmp.execute("inject-nmi") == {"return": {}}
             for _ in vm.peek().present_cpus:
                 await vm.serial[0].expect(b"Uhhuh. NMI received for unknown reason")
+                await vm.serial[0].expect(b"Dazed and confused, but trying to continue")
             # What scrubbing finds in a page of free memory, told to both processors.
             mce = "mce -b 0 9 0xbd000000000000c0 5 0xc000000 0x8c"
             assert await qmp.execute("human-monitor-command", command_line=mce) == {"return": ""}
