@@ -82,10 +82,12 @@ async def test_a_panic(
 
 
 @pytest.mark.skipif(stock.find(stock.LINUX_LOADER) is None, reason="SeaBIOS or QEMU's linuxboot_dma.bin is missing")
-async def test_the_driver_finds_it_in_the_tables_that_seabios_installs(
-    generic_kernel: Path, initramfs: MakeInitramfs
+@pytest.mark.parametrize(("device", "module"), [("pvpanic", "pvpanic-mmio"), ("pvpanic-pci", "pvpanic-pci")])
+async def test_the_driver_finds_it_under_seabios(
+    generic_kernel: Path, initramfs: MakeInitramfs, device: str, module: str
 ) -> None:
-    initrd = initramfs("echo c > /proc/sysrq-trigger", kernel=generic_kernel, modules=["pvpanic-mmio"])
+    """On the ISA bus by the tables that the firmware installs, or on PCI."""
+    initrd = initramfs("echo c > /proc/sysrq-trigger", kernel=generic_kernel, modules=[module])
     async with VirtualMachine(
         board="q35",
         firmware=stock.PC,
@@ -93,6 +95,6 @@ async def test_the_driver_finds_it_in_the_tables_that_seabios_installs(
         initrd=initrd,
         append="console=ttyS0",
         memory="256M",
-        devices=["pvpanic"],
+        devices=[device],
     ) as vm:
         assert await vm.wait_off() == ShutdownRequested(ShutdownCause.GUEST_PANIC)
