@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from system_bench import CODE, DATA, Bench
 
-from vmcore.engine import RunExit, assemble
+from vmcore.engine import RunExit, Segment, assemble
 
 
 def put(bench: Bench, text: str) -> None:
@@ -79,6 +81,60 @@ def test_an_instruction_that_crosses_a_page_follows_the_mapping_of_the_second() 
     )
     assert run(bench) is RunExit.HALT
     assert (bench.cpu.ebx, bench.cpu.eax) == (0x04030201, 0x33221101)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_functions_of_a_page_are_written_by_turns_and_run_as_written(seed: int) -> None:
+    """Many functions on one page, some of them long; stores of all sizes into them and between them."""
+    random = Random(seed)
+    bench = Bench("long")
+    code, starts, places = bytearray(b"\xcc" * 0x1000), [], []
+    at = 0
+    while at < 0xF00:
+        starts.append(at)
+        nops = random.choice((0, 0, 1, 5, 40))
+        places.append(at + nops + 1)
+        body = b"\x90" * nops + b"\xba" + random.randbytes(4) + b"\xc3"  # mov edx, imm32; ret
+        code[at : at + len(body)] = body
+        at += len(body) + random.choice((0, 1, 8, 100))
+    bench.memory.write(DATA, bytes(code))
+    put(
+        bench,
+        "call rbx; hlt; mov [rdi], al; call rbx; hlt; mov [rdi], ax; call rbx; hlt; mov [rdi], eax; call rbx; hlt",
+    )
+    entries = {0: 0, 1: 3, 2: 3 + 5, 4: 3 + 5 + 6}
+    for _ in range(1500):
+        which = random.randrange(len(starts))
+        size = random.choice((0, 1, 2, 4))
+        if random.random() < 0.7:
+            place = places[random.randrange(len(places))] + random.randrange(5 - size if size else 1)
+        else:  # Between functions: traps that nobody runs.
+            place = random.randrange(0xF80, 0x1000 - size)
+        value = random.randbytes(4)
+        code[place : place + size] = value[:size]
+        bench.cpu.rdi, bench.cpu.rax = DATA + place, int.from_bytes(value, "little")
+        bench.cpu.rbx = DATA + starts[which]
+        bench.cpu.rip = CODE + entries[size]
+        bench.cpu.activity = type(bench.cpu.activity)(0)
+        assert run(bench) is RunExit.HALT
+        assert bench.cpu.edx == int.from_bytes(code[places[which] : places[which] + 4], "little")
+    assert bench.memory.read(DATA, 0x1000) == bytes(code)
+
+
+def test_changing_to_protected_mode_and_back_keeps_what_is_cached_and_right() -> None:
+    bench = Bench("real")
+    bench.memory.write(DATA, b"\x01\x00\x00\x00")
+    bench.cpu.ds = Segment(0, 0, 0xFFFF, 0x93)
+    bench.cpu.cx = 300
+    put(
+        bench,
+        "again: mov eax, cr0; or al, 1; mov cr0, eax; jmp inside; inside: inc dword ptr [0xa000]; "
+        "mov eax, cr0; and al, 0xfe; mov cr0, eax; jmp outside; outside: add dword ptr [0xa000], 2; loop again; hlt",
+    )
+    before = bench.cpu.statistics()["tlb_misses"]
+    assert run(bench) is RunExit.HALT
+    assert bench.get(DATA, 4) == 1 + 300 * 3
+    assert bench.cpu.statistics()["tlb_misses"] - before < 50
 
 
 @pytest.mark.parametrize("times", [1, 200])

@@ -1,5 +1,6 @@
 // The block cache.  See blocks.h.
 #include "native.h"
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -63,12 +64,16 @@ void set_code_flag(Memory &memory, u64 page, bool on) {
 void mark_granules(CodePage &page, unsigned from, unsigned to) {  // byte offsets [from, to)
     for (unsigned g = from >> 3; g <= (to - 1) >> 3; g++) page.granules[g >> 6] |= u64(1) << (g & 63);
 }
+constexpr unsigned LINE = 7;  // log2 of CodePage's lines
 unsigned first_part(const Block &b) { return b.crossing ? 4096u - b.off : b.bytes; }
 
 void enter_in_pages(Cpu &cpu, Blocks &blocks, Block *b) {
     CodePage *page = make_page(blocks, page_number(b->host));
-    b->page_next = page->blocks;
-    page->blocks = b;
+    Block *&line = page->lines[b->off >> LINE];
+    b->page_next = line;
+    line = b;
+    page->live++;
+    page->longest = std::max<u32>(page->longest, first_part(*b));
     mark_granules(*page, b->off, b->off + first_part(*b));
     set_code_flag(*cpu.memory, page->page, true);
     if (b->crossing) {
@@ -83,9 +88,10 @@ void enter_in_pages(Cpu &cpu, Blocks &blocks, Block *b) {
 // Takes a block out of the lists of its pages and kills it.
 void kill(Blocks &blocks, Block *b) {
     if (CodePage *page = find_page(blocks, page_number(b->host)))
-        for (Block **p = &page->blocks; *p; p = &(*p)->page_next)
+        for (Block **p = &page->lines[b->off >> LINE]; *p; p = &(*p)->page_next)
             if (*p == b) {
                 *p = b->page_next;
+                page->live--;
                 break;
             }
     if (b->crossing)
@@ -96,12 +102,6 @@ void kill(Blocks &blocks, Block *b) {
                     break;
                 }
     b->n = BLOCK_DEAD;
-}
-
-void recount(CodePage &page) {
-    std::memset(page.granules, 0, sizeof page.granules);
-    for (Block *b = page.blocks; b; b = b->page_next) mark_granules(page, b->off, b->off + first_part(*b));
-    for (Block *b = page.blocks2; b; b = b->page2_next) mark_granules(page, 0, b->bytes - first_part(*b));
 }
 
 Block *allocate(Blocks &blocks, unsigned ops) {
@@ -201,9 +201,7 @@ Block *find_block(Cpu &cpu, const u8 *host, u64 lin) {
     if (LIKELY(b && b->n != BLOCK_DEAD)) {
         if (LIKELY(!b->crossing)) return b;
         if (fetch_host(cpu, rip_mask_linear(cpu, (lin | 0xfff) + 1)) == b->host2) return b;
-        CodePage *second = find_page(blocks, page_number(b->host2));
         kill(blocks, b);
-        if (second) recount(*second);
     }
     bool crossing = false;
     unsigned bytes;
@@ -259,33 +257,48 @@ void invalidate_code(Memory &memory, const u8 *host, u64 size) {
     if (!hit) {
         // A page without code that keeps being written is data again; one whose code is rewritten all the time stays marked, because
         // taking the mark away and setting it again costs more than some slow stores.
-        if (!page->blocks && !page->blocks2 && ++page->idle_stores > (page->deaths < 8 ? 4u << page->deaths : 1024u))
+        if (!page->live && !page->blocks2 && ++page->idle_stores > (page->deaths < 8 ? 4u << page->deaths : 1024u))
             set_code_flag(memory, number, false);
         return;
     }
-    bool any = false;
-    for (Block *b = page->blocks, *next; b; b = next) {
-        next = b->page_next;
-        unsigned end = b->off + first_part(*b);
-        if (b->off < to && from < end) {
-            kill(blocks, b);
-            any = true;
+    bool any = false, near = false;
+    // Blocks that have a part of the marks that the store has hit.
+    const unsigned low = from & ~7u, high = (to + 7) & ~7u;
+    const unsigned first = low > page->longest ? (low - page->longest) >> LINE : 0, last = (high - 1) >> LINE;
+    for (unsigned line = first; line <= last; line++)
+        for (Block *b = page->lines[line], *next; b; b = next) {
+            next = b->page_next;
+            unsigned end = b->off + first_part(*b);
+            if (b->off < to && from < end) {
+                kill(blocks, b);
+                any = true;
+            } else {
+                near |= b->off < high && low < end;
+            }
         }
-    }
     for (Block *b = page->blocks2, *next; b; b = next) {
         next = b->page2_next;
-        if (from < b->bytes - first_part(*b)) {
+        const unsigned end = b->bytes - first_part(*b);
+        if (from < end) {
             kill(blocks, b);
             any = true;
+        } else {
+            near |= low < end;
         }
     }
-    if (!any) return;
+    // Marks outlive their blocks, most of which are decoded again.  Those that were in vain go when a store finds nothing.
+    if (!any) {
+        if (!near)
+            for (unsigned g = low >> 3; g < high >> 3; g++) page->granules[g >> 6] &= ~(u64(1) << (g & 63));
+        return;
+    }
     for (Cpu *cpu : memory.cpus) {
         cpu->stats.blocks_invalidated++;
         pend(*cpu, PEND_FLUSH);
     }
-    recount(*page);
-    if (!page->blocks && !page->blocks2) {
+    if (!page->live && !page->blocks2) {
+        std::memset(page->granules, 0, sizeof page->granules);
+        page->longest = 0;
         page->idle_stores = 0;
         if (page->deaths++ < 2) set_code_flag(memory, number, false);
     }

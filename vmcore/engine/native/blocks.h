@@ -17,7 +17,7 @@ struct alignas(32) Block {
     u8 crossing;        // one instruction that reaches into the next page: not to be chained
     const u8 *host2;    // crossing: where the second part was found
     Block *hash_next;
-    Block *page_next;   // live blocks of the page of `host`
+    Block *page_next;   // live blocks of the same line of the page of `host`
     Block *page2_next;  // live blocks that reach into a page
     Handler first;      // of ops()[0], while that counts executions
     u32 heat;           // executions so far
@@ -51,8 +51,10 @@ ALWAYS_INLINE u64 jump_key(const Cpu &cpu) { return load_host<u64>(&cpu.mode); }
 
 struct CodePage {       // a page that holds, or held, decoded code
     u64 page;           // host address >> 12; 0: free slot
-    u64 granules[8];    // bit i: bytes [8 * i, 8 * i + 8) belong to a live block
-    Block *blocks;      // live blocks that begin here
+    u64 granules[8];    // bit i: bytes [8 * i, 8 * i + 8) belong to a live block, or did until lately
+    Block *lines[32];   // live blocks, by the 128 bytes that they begin in
+    u32 live;           // how many those are
+    u32 longest;        // bytes of the longest one so far
     Block *blocks2;     // live crossing blocks that end here
     u32 idle_stores;    // stores since the last block of the page died
     u32 deaths;         // times that the page lost all its blocks

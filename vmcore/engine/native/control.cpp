@@ -40,7 +40,7 @@ void set_cr0(Cpu &cpu, u64 value) {
     if (pae_paging(value, cpu.cr4, efer) && (changed & (CR0_CD | CR0_NW | CR0_PG)) && !load_pdptes(cpu, cpu.cr3)) raise_gp(cpu);
     cpu.cr0 = value;
     cpu.efer = efer;
-    if (changed & (CR0_PG | CR0_WP | CR0_PE)) tlb_flush(cpu);
+    if (changed & (CR0_PG | CR0_WP)) tlb_flush(cpu);  // PE changes only without paging: linear addresses stay what they are
     update_mode(cpu);
 }
 

@@ -434,6 +434,7 @@ u64 checked_linear(Cpu &cpu, u8 seg, u64 offset, unsigned size, bool write) {
         if (UNLIKELY(!canonical(cpu, lin) || !canonical(cpu, lin + size - 1))) raise_fault(cpu, seg == SS ? EXC_SS : EXC_GP, 0);
         return lin;
     }
+    if ((cpu.mode & MODE_FLAT) && seg <= DS && !(write && seg == CS)) return offset & 0xffffffffu;
     const Segment &s = cpu.seg[seg];
     u8 vector = seg == SS ? EXC_SS : EXC_GP;
     if (UNLIKELY(s.attr & ATTR_NULL)) raise_fault(cpu, EXC_GP, 0);

@@ -69,6 +69,15 @@ struct Strings {
 template <class T> T *host(u8 *p) { return reinterpret_cast<T *>(p); }
 
 template <class T> void movs(Cpu &cpu, const Op &op) {
+    constexpr unsigned ADSIZE_32 = 1;
+    if (!op.rep && (cpu.mode & (MODE_FLAT | MODE_AC)) == MODE_FLAT && op.adsize == ADSIZE_32 && op.seg <= DS && !in_64bit(cpu)) {
+        // One element, nothing to check: loops of these are how programs for size copy.
+        const u32 from = u32(cpu.gpr[RSI]), to = u32(cpu.gpr[RDI]), step = cpu.flags & FL_DF ? 0u - u32(sizeof(T)) : u32(sizeof(T));
+        write_lin<T>(cpu, to, read_lin<T>(cpu, from));
+        cpu.gpr[RSI] = from + step;
+        cpu.gpr[RDI] = to + step;
+        return;
+    }
     Strings s(cpu, op);
     if (!s.count()) return;
     do {
