@@ -105,7 +105,7 @@ WAITS: Final[dict[str, str]] = {
     "VNC_*": _VNC,
     "VFU_CLIENT_HANGUP": "the vfio-user server",
     "get-win32-socket": "hosts that run Windows: it exists there only",
-    "RunState.colo": "lock-stepping of two machines over the network",
+    "RunState.colo": "network cards with their filters and replicated disks: it is lock-stepping over the network",
     "SysEmuTarget.[!x]*": _ARCHITECTURES,
     "SysEmuTarget.xtensa*": _ARCHITECTURES,
     "CpuInfoArch.[!x]*": _ARCHITECTURES,
@@ -115,7 +115,7 @@ WAITS: Final[dict[str, str]] = {
     "S390CrashReason.*": _ARCHITECTURES,
     "GuestPanicInformationType.s390": _ARCHITECTURES,
     "GuestPanicInformation.s390": _ARCHITECTURES,
-    "ShutdownCause.host-ui": "a window of its own",
+    "ShutdownCause.host-ui": "a display of its own, such as SPICE's: it is the closing of a window",
 }
 """Name, or pattern of names -> what it waits for."""
 
