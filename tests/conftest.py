@@ -5,12 +5,29 @@ And the check of what marked tests claim to show.
 
 from __future__ import annotations
 
+import os
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from guest_kit import MakeInitramfs, initial_ram_disk, require
+
+MISSING = re.compile(r"not installed|is missing|^needs |could not import")
+"""Reasons of skips for the want of something that can be had."""
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Where guests and references are required, a test that goes without one has failed."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("VMCORE_REQUIRE_GUESTS") and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if MISSING.search(reason.removeprefix("Skipped: ")):
+            report.outcome, report.longrepr = "failed", f"{item.nodeid} was skipped: {reason}"
 
 
 @pytest.fixture(autouse=True)
