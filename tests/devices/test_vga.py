@@ -258,6 +258,12 @@ def test_modes_of_the_bochs_extensions_are_made_to_fit(bench: Bench) -> None:
     assert bench.vga.memory.bank == 255 << 16
 
 
+def test_the_height_of_narrow_lines_is_cut_to_the_register(bench: Bench) -> None:
+    for index, value in ((1, 8), (2, 1), (3, 8), (4, 0x41)):
+        bench.dispi(index, value)
+    assert bench.vga.dispi.read(7) == 0xFFFF
+
+
 def test_a_bank_of_the_window(bench: Bench) -> None:
     for index, value in ((1, 640), (2, 480), (3, 32), (4, 1), (5, 3)):
         bench.dispi(index, value)

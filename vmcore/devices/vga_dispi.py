@@ -127,7 +127,7 @@ class Dispi:
         self.line = r[VIRT_WIDTH] * bits // 8
         rows = self.memory // self.line
         r[YRES] = min(max(r[YRES], 1), MAX_HEIGHT, rows)
-        r[VIRT_HEIGHT] = rows
+        r[VIRT_HEIGHT] = min(rows, 0xFFFF)  # The register has 16 bits, and narrow lines have more of them.
         r[X_OFFSET] = min(r[X_OFFSET], MAX_WIDTH)
         r[Y_OFFSET] = min(r[Y_OFFSET], MAX_HEIGHT)
         shown = r[YRES] * self.line
