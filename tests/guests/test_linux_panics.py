@@ -56,7 +56,7 @@ def waiting(generic_kernel: Path, initramfs: MakeInitramfs) -> Snapshot:
 async def test_a_panic(
     waiting: Snapshot, tmp_path: Path, panic: str, shutdown: str, wanted: list[str], told: GuestPanicAction
 ) -> None:
-    """The order of events is QEMU 7.2's with the same guest."""
+    """The order of events is the recorded one of QEMU 7.2; there the firmware resets once more behind `none`."""
     async with VirtualMachine.from_snapshot(waiting) as vm, connected(vm, tmp_path / "qmp") as qmp:
         await qmp.execute("set-action", panic=panic, shutdown=shutdown)
         with vm.events.subscribe(Event) as events:

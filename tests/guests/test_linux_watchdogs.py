@@ -44,7 +44,7 @@ SEQUENCES = {
     "none": ["WATCHDOG"],
     "inject-nmi": ["WATCHDOG"],
 }
-"""What each action says, as QEMU 7.2 does."""
+"""What each action says, by the recorded behaviour of QEMU 7.2 (with a guest of its own, not this one)."""
 NMI = b"Uhhuh. NMI received for unknown reason"
 
 _kept: dict[str, Snapshot] = {}
